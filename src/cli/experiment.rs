@@ -3,11 +3,11 @@
 use super::{device::DeviceArgs, failure::Usage, out, output::CommandOutput, threads};
 use crate::{
     data::source::Locations,
-    experiment::{self, Experiment, Outcome, RunOptions, Seeds},
+    experiment::{self, Outcome, RunOptions, Seeds, SweepPoint},
     spec,
     train::interrupt,
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -82,16 +82,19 @@ pub(super) fn locations(data: Option<&PathBuf>) -> Result<Locations, Usage> {
 }
 
 impl SpecArgs {
-    fn experiment(&self) -> Result<Experiment> {
-        let mut experiment = Experiment::load(&self.spec, &self.sets)?;
+    /// The experiment, or those of all points of its sweep.
+    fn points(&self) -> Result<Vec<SweepPoint>> {
+        let mut points = SweepPoint::load(&self.spec, &self.sets)?;
         if let Some(seeds) = &self.seeds {
-            experiment.seeds = seeds.clone();
+            points.iter_mut().for_each(|point| point.experiment.seeds = seeds.clone());
         }
-        Ok(experiment)
+        Ok(points)
     }
 
-    fn options(&self, experiment: &Experiment) -> Result<RunOptions> {
+    /// Options for points, which have name and device in common.
+    fn options(&self, points: &[SweepPoint]) -> Result<RunOptions> {
         threads::set(self.threads)?;
+        let experiment = &points.first().context("a spec has an experiment")?.experiment;
         Ok(RunOptions {
             out: self.out.clone().unwrap_or_else(|| out::runs(&self.spec, &experiment.name)),
             locations: locations(self.data.as_ref())?,
@@ -102,9 +105,9 @@ impl SpecArgs {
 
 /// Runs the experiment and prints the paths of tables, plots and pictures.
 pub(super) fn run(args: &SpecArgs) -> Result<CommandOutput> {
-    let experiment = args.experiment()?;
-    let options = args.options(&experiment)?;
-    match experiment::run(&experiment, &options)? {
+    let points = args.points()?;
+    let options = args.options(&points)?;
+    match experiment::run_points(&points, &options)? {
         Outcome::Finished { report, pictures } => {
             let report = report.map(|paths| paths.to_string());
             let pictures = pictures.iter().map(|p| format!("picture  {}", p.display()));
@@ -120,20 +123,25 @@ pub(super) fn run(args: &SpecArgs) -> Result<CommandOutput> {
 
 /// Prints what a run would do; the exit code is 1 if it would fail.
 pub(super) fn check(args: &CheckArgs) -> Result<CommandOutput> {
-    let experiment = args.spec.experiment()?;
-    let options = args.spec.options(&experiment)?;
+    let points = args.spec.points()?;
+    let options = args.spec.options(&points)?;
     let outlook = match args.no_estimate {
-        true => experiment::check(&experiment, &options)?,
-        false => experiment::check_and_estimate(&experiment, &options)?,
+        true => experiment::check_points(&points, &options)?,
+        false => experiment::check_and_estimate_points(&points, &options)?,
     };
     Ok(CommandOutput { text: outlook.to_string(), exit: u8::from(outlook.failing() > 0) })
 }
 
-/// Prints the resolved spec as YAML, with its hash in a comment.
+/// Prints the resolved spec as YAML, with its hash in a comment; of a sweep a document for each point, which is a spec of
+/// that point alone.
 pub(super) fn show(args: &SpecArgs) -> Result<CommandOutput> {
-    let experiment = args.experiment()?;
-    let (yaml, hash) = (spec::resolved_yaml(&experiment)?, spec::hash(&experiment)?);
-    Ok(CommandOutput::ok(format!("# sha256 {hash}\n{yaml}")))
+    let document = |SweepPoint { label, experiment }: &SweepPoint| {
+        let (yaml, hash) = (spec::resolved_yaml(experiment)?, spec::hash(experiment)?);
+        let point = if label.is_empty() { String::new() } else { format!("# point {label}\n") };
+        Ok(format!("{point}# sha256 {hash}\n{yaml}"))
+    };
+    let documents = args.points()?.iter().map(document).collect::<Result<Vec<_>>>()?;
+    Ok(CommandOutput::ok(documents.join("---\n")))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{experiment::locations, failure::Usage, out, output::CommandOutput};
 use crate::{
-    experiment::{self, CurrentRuns, Experiment, RunOptions, Seeds},
+    experiment::{self, CurrentRuns, RunOptions, Seeds, SweepPoint},
     runs::{
         self, FoundRuns,
         clean::{CleanOptions, Cleaning},
@@ -121,18 +121,20 @@ fn clean(args: &CleanArgs) -> Result<CommandOutput> {
 
 /// The runs that the spec asks for, for its own seeds and for all that have been run.
 fn current(spec: &Path, args: &CleanArgs, found: &FoundRuns) -> Result<Vec<CurrentRuns>> {
-    let mut experiment = Experiment::load(spec, &args.sets)?;
-    let name = experiment.name.to_string();
-    let own = || found.runs.iter().filter(|run| run.name.experiment == name);
-    let seeds: BTreeSet<u64> = own().map(|run| run.seed).chain(experiment.seeds.iter().copied()).collect();
-    experiment.seeds = Seeds::try_from(Vec::from_iter(seeds)).map_err(Usage)?;
+    let mut points = SweepPoint::load(spec, &args.sets)?;
+    let names: BTreeSet<String> = points.iter().map(|point| point.experiment.name.to_string()).collect();
+    let own = || found.runs.iter().filter(|run| names.contains(&run.name.experiment));
+    for point in &mut points {
+        let seeds: BTreeSet<u64> = own().map(|run| run.seed).chain(point.experiment.seeds.to_vec()).collect();
+        point.experiment.seeds = Seeds::try_from(Vec::from_iter(seeds)).map_err(Usage)?;
+    }
     let locations = locations(args.data.as_ref())?;
     // Each folder of experiments may hold a shorter run to continue from.
     let outs: BTreeSet<PathBuf> =
         own().filter_map(|run| run.dir.canonicalize().ok()?.ancestors().nth(2).map(PathBuf::from)).collect();
     let current = |out: PathBuf| {
         let options = RunOptions { out, locations: locations.clone(), device: Device::Cpu };
-        experiment::current_runs(&experiment, &options)
+        experiment::current_runs(&points, &options)
     };
     outs.into_iter().map(current).collect()
 }

@@ -4,8 +4,9 @@
 use super::{
     estimate::{Estimate, estimate},
     fit::StageRun,
+    load::SweepPoint,
     plan::StagePlan,
-    preflight::{Downloads, RunOptions, StageRuns, preflight},
+    preflight::{Downloads, PlannedPoint, RunOptions, StageRuns, preflight},
     run::PlannedRun,
     sources::Start,
     spec::Experiment,
@@ -18,6 +19,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt::{self, Display, Formatter},
     path::Path,
     time::{Duration, Instant},
@@ -31,7 +33,18 @@ const LOADER_TIME: Duration = Duration::from_millis(1500);
 pub struct CheckReport {
     name: String,
     seeds: usize,
+    points: Vec<PointReport>,
+}
+
+/// Check result of one point of a sweep for one seed.
+#[derive(Debug)]
+struct PointReport {
+    /// Empty without a sweep.
+    label: String,
+    /// Stages with fits of their own.
     stages: Vec<StageReport>,
+    /// Names of the stages whose fits are all those of points before.
+    shared: Vec<String>,
 }
 
 /// Check result of one stage for one seed.
@@ -40,8 +53,8 @@ struct StageReport {
     name: String,
     kind: &'static str,
     data: String,
-    /// Label and plan of each fit; none if all wait for a download.
-    fits: Vec<(String, StagePlan)>,
+    /// None if all wait for a download.
+    fits: Vec<FitReport>,
     /// Probable mistakes in the spec.
     notes: Vec<String>,
     /// None if nothing is trained.
@@ -49,6 +62,15 @@ struct StageReport {
     /// Number of finished fits.
     finished: usize,
     cost: Option<Cost>,
+}
+
+/// A fit in a report.
+#[derive(Debug)]
+struct FitReport {
+    label: String,
+    plan: StagePlan,
+    /// Whether an identical fit comes before it.
+    is_repeated: bool,
 }
 
 /// Total time and peak memory of all unfinished fits; or the error of a rehearsal, which the fit would also hit.
@@ -70,7 +92,7 @@ struct Training {
 /// # Errors
 /// Every problem that would stop the run before its first step.
 pub fn check(experiment: &Experiment, options: &RunOptions) -> Result<CheckReport> {
-    check_stages(experiment, options, |_| None)
+    check_points(&[SweepPoint::whole(experiment.clone())], options)
 }
 
 /// As [`check`], and estimates the cost of every stage by a short rehearsal: seconds to a minute per stage.
@@ -78,29 +100,66 @@ pub fn check(experiment: &Experiment, options: &RunOptions) -> Result<CheckRepor
 /// # Errors
 /// As [`check`].
 pub fn check_and_estimate(experiment: &Experiment, options: &RunOptions) -> Result<CheckReport> {
-    let scratch = ScratchDir::new()?;
-    check_stages(experiment, options, |fits| {
-        Some(cost(fits, scratch.path()).map_err(|error| format!("{error:#}")))
-    })
+    check_and_estimate_points(&[SweepPoint::whole(experiment.clone())], options)
 }
 
-fn check_stages(
-    experiment: &Experiment,
+/// As [`check`], of all points of a sweep.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_points(points: &[SweepPoint], options: &RunOptions) -> Result<CheckReport> {
+    report(points, options, |_| None)
+}
+
+/// As [`check_and_estimate`], of all points of a sweep.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_and_estimate_points(points: &[SweepPoint], options: &RunOptions) -> Result<CheckReport> {
+    let scratch = ScratchDir::new()?;
+    report(points, options, |fits| Some(cost(fits, scratch.path()).map_err(|error| format!("{error:#}"))))
+}
+
+fn report(
+    points: &[SweepPoint],
     options: &RunOptions,
     cost: impl Fn(&[PlannedRun]) -> Option<Cost>,
 ) -> Result<CheckReport> {
-    let stages = preflight(experiment, options, Downloads::Announced)?.into_iter().next().unwrap_or_default();
-    let stages = stages.iter().map(|stage| {
+    let planned = preflight(points, options, Downloads::Announced)?;
+    let reports = planned.into_iter().enumerate().map(|(at, point)| point_report(point, at == 0, &cost));
+    let mut reports = reports.collect::<Result<Vec<_>>>()?;
+    carry_memory_forward(reports.iter_mut().flat_map(|point| &mut point.stages));
+    let (name, seeds) = points.first().map_or((String::new(), 0), |SweepPoint { experiment, .. }| {
+        (experiment.name.to_string(), experiment.seeds.len())
+    });
+    Ok(CheckReport { name, seeds, points: reports })
+}
+
+fn point_report(
+    point: PlannedPoint,
+    is_first: bool,
+    cost: impl Fn(&[PlannedRun]) -> Option<Cost>,
+) -> Result<PointReport> {
+    let is_shared = |stage: &StageRuns| {
+        let shared = |planned: &PlannedRun| planned.fit.place.shared.is_some();
+        !is_first && stage.pending.is_empty() && stage.fits.iter().all(shared)
+    };
+    let (shared, own): (Vec<StageRuns>, Vec<StageRuns>) =
+        point.seeds.into_iter().next().unwrap_or_default().into_iter().partition(is_shared);
+    let stages = own.iter().map(|stage| {
         let name = &stage.name;
         stage_report(stage, cost(&stage.fits)).with_context(|| format!("stage `{name}` cannot start"))
     });
-    let mut stages = stages.collect::<Result<Vec<_>>>()?;
-    carry_memory_forward(&mut stages);
-    Ok(CheckReport { name: experiment.name.to_string(), seeds: experiment.seeds.len(), stages })
+    let stages = stages.collect::<Result<Vec<_>>>()?;
+    Ok(PointReport {
+        label: point.label,
+        stages,
+        shared: shared.into_iter().map(|stage| stage.name).collect(),
+    })
 }
 
 /// Memory freed by a stage stays with the process, so later stages need at least as much.
-fn carry_memory_forward(stages: &mut [StageReport]) {
+fn carry_memory_forward<'a>(stages: impl Iterator<Item = &'a mut StageReport>) {
     let mut most = 0.0;
     for stage in stages {
         if let Some(Ok(Estimate { bytes: Some(bytes), .. })) = &mut stage.cost {
@@ -133,7 +192,7 @@ fn stage_report(planned: &StageRuns, cost: Option<Cost>) -> Result<StageReport> 
         name: name.clone(),
         kind,
         data,
-        fits: fits.iter().map(|PlannedRun { fit, .. }| (fit.label.clone(), fit.plan.clone())).collect(),
+        fits: fits.iter().map(|PlannedRun { fit, .. }| FitReport::of(fit)).collect(),
         notes: planned.notes(),
         training: first.plan.train.as_ref().map(|train| training(first, train)).transpose()?,
         finished: fits.iter().filter(|planned| planned.is_finished()).count(),
@@ -158,6 +217,13 @@ fn cost(fits: &[PlannedRun], scratch: &Path) -> Result<Estimate> {
         sum.bytes = one.bytes.map(|bytes| bytes.max(sum.bytes.unwrap_or_default()));
     }
     Ok(sum)
+}
+
+impl FitReport {
+    fn of(fit: &StageRun) -> Self {
+        let is_repeated = fit.place.shared.is_some();
+        Self { label: fit.label.clone(), plan: fit.plan.clone(), is_repeated }
+    }
 }
 
 fn training(fit: &StageRun, train: &TrainOptions) -> Result<Training> {
@@ -186,50 +252,90 @@ fn loader_speed(fit: &StageRun) -> Result<f64> {
 }
 
 impl CheckReport {
-    /// Label and plan of every fit of the first seed.
-    pub fn plans(&self) -> impl Iterator<Item = (&str, String)> {
-        let fits = self.stages.iter().flat_map(|stage| &stage.fits);
-        fits.map(|(label, plan)| (label.as_str(), plan.to_string()))
+    fn stages(&self) -> impl Iterator<Item = &StageReport> {
+        self.points.iter().flat_map(|point| &point.stages)
     }
 
-    /// Seconds of all stages for one seed, as far as they were estimated.
+    /// Label and plan of every fit of the first seed.
+    pub fn plans(&self) -> impl Iterator<Item = (&str, String)> {
+        let fits = self.stages().flat_map(|stage| &stage.fits);
+        fits.map(|fit| (fit.label.as_str(), fit.plan.to_string()))
+    }
+
+    /// Seconds of all stages of all points for one seed, as far as they were estimated.
     pub fn seconds(&self) -> f64 {
-        let costs = self.stages.iter().filter_map(|stage| stage.cost.as_ref()?.as_ref().ok());
+        let costs = self.stages().filter_map(|stage| stage.cost.as_ref()?.as_ref().ok());
         costs.map(|cost| cost.seconds).sum()
     }
 
     /// The error of the first stage whose rehearsal failed.
     pub fn fault(&self) -> Option<&str> {
-        self.stages.iter().find_map(|stage| stage.cost.as_ref()?.as_ref().err().map(String::as_str))
+        self.stages().find_map(|stage| stage.cost.as_ref()?.as_ref().err().map(String::as_str))
     }
 
     /// Number of stages whose rehearsals failed.
     pub fn failing(&self) -> usize {
-        self.stages.iter().filter(|stage| matches!(stage.cost, Some(Err(_)))).count()
+        self.stages().filter(|stage| matches!(stage.cost, Some(Err(_)))).count()
+    }
+
+    /// `tiny: 2 stages, 4 points, 1 seed, 6 fits`.
+    fn size(&self) -> String {
+        let stages = self.points.iter().map(|point| point.stages.len() + point.shared.len()).max();
+        let points = (self.points.len() > 1).then(|| counted(self.points.len(), "point"));
+        let fits = self.stages().map(|stage| stage.fits.iter().filter(|fit| !fit.is_repeated).count());
+        let counts = [
+            Some(counted(stages.unwrap_or_default(), "stage")),
+            points,
+            Some(counted(self.seeds, "seed")),
+            Some(counted(fits.sum::<usize>() * self.seeds, "fit")),
+        ];
+        format!("{}: {}", self.name, counts.into_iter().flatten().collect::<Vec<_>>().join(", "))
     }
 }
 
 impl Display for CheckReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for stage in &self.stages {
-            writeln!(f, "{stage}")?;
-        }
+        let mut said = BTreeMap::new();
+        self.points.iter().try_for_each(|point| point.write(f, &mut said))?;
         let seconds = self.seconds();
         if seconds > 0.0 {
-            writeln!(f, "about {} for each seed\n", clock::span(seconds))?;
+            let points = if self.points.len() > 1 { " of all points" } else { "" };
+            writeln!(f, "about {} for each seed{points}\n", clock::span(seconds))?;
         }
-        let fits: usize = self.stages.iter().map(|s| s.fits.len()).sum();
-        write!(
-            f,
-            "{}: {}, {}, {}; nothing was trained",
-            self.name,
-            counted(self.stages.len(), "stage"),
-            counted(self.seeds, "seed"),
-            counted(fits * self.seeds, "fit")
-        )?;
+        write!(f, "{}; nothing was trained", self.size())?;
         match self.failing() {
             0 => Ok(()),
             failing => write!(f, "; {failing} would fail, as in the rehearsal"),
+        }
+    }
+}
+
+/// Starts of lines that are printed at every point.
+const OWN: [&str; 3] = ["  time ", "  memory ", "  fails "];
+
+/// Lines of each stage that were printed at an earlier point.
+type Said = BTreeMap<String, BTreeSet<String>>;
+
+impl PointReport {
+    /// Prints the stages; of one that an earlier point has, the first line, its cost, and what differs.
+    fn write(&self, f: &mut Formatter<'_>, said: &mut Said) -> fmt::Result {
+        if !self.label.is_empty() {
+            writeln!(f, "point {}", self.label)?;
+        }
+        for stage in &self.stages {
+            let text = stage.to_string();
+            let known = said.entry(stage.name.clone()).or_default();
+            let is_own = |line: &str| OWN.iter().any(|own| line.starts_with(own)) || !known.contains(line);
+            let is_new = |(at, line): &(usize, &str)| *at == 0 || is_own(line);
+            for (_, line) in text.lines().enumerate().filter(is_new) {
+                writeln!(f, "{line}")?;
+            }
+            writeln!(f)?;
+            known.extend(text.lines().map(String::from));
+        }
+        match self.shared.as_slice() {
+            [] => Ok(()),
+            shared => writeln!(f, "shared with points above: {}\n", shared.join(", ")),
         }
     }
 }
@@ -273,7 +379,7 @@ impl StageReport {
     /// The full plan of the first fit, and the differing lines of the others.
     fn write_plans(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut said: Vec<String> = vec![];
-        for (label, plan) in &self.fits {
+        for FitReport { label, plan, .. } in &self.fits {
             writeln!(f, "  fit      {label}")?;
             let plan = plan.to_string();
             for line in plan.lines().filter(|line| !said.iter().any(|said| said == line)) {

@@ -52,8 +52,10 @@ use std::{
 /// One fit: a row of a stage, for one seed.
 #[derive(Clone)]
 pub struct StageRun {
-    /// Display name: `probe-gaussian, seed 0`.
+    /// Display name: `probe-gaussian, seed 0`, `probe-gaussian, lr=1e-3, seed 0`.
     pub label: String,
+    /// Label of the sweep's point; empty without a sweep.
+    pub point: String,
     /// Name of the stage.
     pub stage: String,
     pub experiment: String,

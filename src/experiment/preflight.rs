@@ -1,15 +1,17 @@
-//! Plans, opens and checks every fit of every stage and seed before the first step of any. All problems that can be
-//! detected then are reported together.
+//! Plans, opens and checks every fit of every stage, seed and point of a sweep before the first step of any. All problems
+//! that can be detected then are reported together.
 
 use super::{
     expected,
-    faults::{StageErrors, all, both},
+    faults::{StageErrors, both},
     fit::StageRun,
     identity::{self, Identity, identify},
-    key_errors::{check_plan, lacks_column},
+    key_errors::lacks_column,
+    load::SweepPoint,
     network,
     place::{RunName, RunPlace, place},
     plan::{DataSource, NetworkPlan, PicturePlan, StagePlan, StageRow},
+    readiness::{check_readable, check_ready},
     run::PlannedRun,
     sets::{DataSets, OpenedSets},
     sources::{ColorizationMethodSpec, InitSpec, Start},
@@ -17,30 +19,22 @@ use super::{
     stages::Stage,
 };
 use crate::{
-    backbones::{BackboneSpec, calibrate::check_layers},
-    bounded::{Count, part_of},
+    backbones::BackboneSpec,
+    bounded::Count,
     data::source::{Locations, Split},
     evaluation::monitor::MonitorSets,
     nn::weights,
     rng::Rng,
     spec::Diagnostic,
-    train::{run_dir::RunDir, spec::TrainOptions},
+    train::spec::TrainOptions,
     weight_source::{self, PendingDownload},
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::Device;
-use rayon::prelude::*;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
-    time::{Duration, Instant},
 };
-
-/// Time limit for reading validation pictures to find unreadable ones.
-const READING_LIMIT: Duration = Duration::from_secs(20);
-/// Number of unreadable pictures named in a message.
-const NAMED: usize = 3;
 
 /// Options of the command line that are not part of a spec.
 #[derive(Clone, Debug)]
@@ -68,6 +62,8 @@ pub struct StageRuns {
     pub fits: Vec<PlannedRun>,
     /// Which fits are left out until a download, and how large it is.
     pub pending: Vec<String>,
+    /// Whether the points of a sweep may share fits.
+    pub is_of_sweep: bool,
 }
 
 impl StageRuns {
@@ -75,7 +71,7 @@ impl StageRuns {
     pub fn notes(&self) -> Vec<String> {
         let train = self.fits.iter().take(1).flat_map(|planned| planned.fit.plan.train.as_ref());
         let shared = self.fits.iter().filter_map(|PlannedRun { fit, .. }| {
-            let other = fit.place.shared.as_ref()?;
+            let other = fit.place.shared.as_ref().filter(|_| !self.is_of_sweep)?;
             Some(format!("`{}` is identical to `{other}`: both share one run", fit.label))
         });
         let kind = self.fits.first().map(|planned| planned.stage.kind().notes()).unwrap_or_default();
@@ -84,49 +80,87 @@ impl StageRuns {
     }
 }
 
-/// Plans the fits of all seeds, by seed and stage.
+/// The fits of a point of a sweep, or of the whole of an experiment without one.
+pub struct PlannedPoint {
+    /// Label of the point, empty without a sweep.
+    pub label: String,
+    /// By seed and stage.
+    pub seeds: Vec<Vec<StageRuns>>,
+}
+
+impl PlannedPoint {
+    /// Hashes of the fits of the first seed; None if some are not known before a download.
+    fn hashes(&self) -> Option<Vec<&String>> {
+        let stages = self.seeds.first()?;
+        let hashes = stages.iter().flat_map(|stage| &stage.fits).map(|planned| &planned.fit.hash).collect();
+        stages.iter().all(|stage| stage.pending.is_empty()).then_some(hashes)
+    }
+}
+
+/// Plans the fits of all points.
 ///
 /// # Errors
 /// Every problem that would stop one of them and can be detected before the first step.
 pub fn preflight(
-    experiment: &Experiment,
+    points: &[SweepPoint],
     options: &RunOptions,
     downloads: Downloads,
-) -> Result<Vec<Vec<StageRuns>>> {
+) -> Result<Vec<PlannedPoint>> {
     let out = &options.out;
     ensure!(!out.exists() || out.is_dir(), "{} is not a folder: choose another --out", out.display());
-    let mut preflight = Preflight {
-        experiment,
-        options,
-        downloads,
-        opened: OpenedSets::default(),
-        located: vec![],
-        stated: vec![],
-        planned_fits: vec![],
-        faults: StageErrors::default(),
-    };
-    let mut seeds = vec![];
-    for &seed in experiment.seeds.iter() {
-        let (mut upstream, mut planned) = (Upstream::new(), vec![]);
-        for (name, stage) in experiment.stages.iter() {
-            let (fits, pending) = preflight.stage(name, stage, seed, &mut upstream);
-            if seeds.is_empty() {
-                // A problem of one seed affects all seeds.
-                preflight.check_fits(name, &fits);
-            }
-            planned.push(StageRuns { name: name.into(), kind: stage.key(), fits, pending });
-        }
-        preflight.faults.refuse()?;
-        seeds.push(planned);
+    let mut known = Known::default();
+    let mut planned: Vec<PlannedPoint> = vec![];
+    for point in points {
+        let preflight = Preflight { point, options, downloads, known, faults: StageErrors::default() };
+        let (seeds, more) = match point.label.is_empty() {
+            true => preflight.seeds()?,
+            false => preflight.seeds().with_context(|| format!("at the sweep's point {}", point.label))?,
+        };
+        known = more;
+        planned.push(PlannedPoint { label: point.label.clone(), seeds });
+        check_distinct(&planned)?;
     }
-    Ok(seeds)
+    Ok(planned)
 }
 
-/// State of the planning.
+/// Warns of probable mistakes in the spec, each once.
+pub fn warn_of_mistakes(planned: &[PlannedPoint]) {
+    let mut said = BTreeSet::new();
+    for stage in planned.iter().flat_map(|point| point.seeds.iter().take(1).flatten()) {
+        for note in stage.notes() {
+            let warning = format!("stage `{}`: {note}", stage.name);
+            if said.insert(warning.clone()) {
+                tracing::warn!("{warning}");
+            }
+        }
+    }
+}
+
+/// Checks that the last point has other fits than each one before it.
+fn check_distinct(planned: &[PlannedPoint]) -> Result<()> {
+    let Some((last, before)) = planned.split_last() else { return Ok(()) };
+    let same = |other: &&PlannedPoint| last.hashes().is_some_and(|hashes| other.hashes() == Some(hashes));
+    before.iter().find(same).map_or(Ok(()), |other| {
+        bail!(
+            "the sweep's points `{}` and `{}` are the same runs: no result depends on what differs; take one of them out",
+            other.label,
+            last.label
+        )
+    })
+}
+
+/// State of the planning of one point.
 struct Preflight<'a> {
-    experiment: &'a Experiment,
+    point: &'a SweepPoint,
     options: &'a RunOptions,
     downloads: Downloads,
+    known: Known,
+    faults: StageErrors,
+}
+
+/// What the planning of one point leaves to the next.
+#[derive(Default)]
+struct Known {
     opened: OpenedSets,
     /// Weight files: path in the spec, and local path.
     located: Vec<(PathBuf, PathBuf)>,
@@ -134,7 +168,8 @@ struct Preflight<'a> {
     stated: Vec<(PathBuf, Option<BackboneSpec>, BackboneSpec)>,
     /// Hash, label and directory of each fit so far.
     planned_fits: Vec<(String, String, PathBuf)>,
-    faults: StageErrors,
+    /// Pictures of earlier points, which can be read.
+    readable: Vec<DataSource>,
 }
 
 /// The last fit of each stage; None if it could not be planned.
@@ -161,6 +196,32 @@ fn unknown_layer(stage: &Stage, fits: &[PlannedRun]) -> Option<anyhow::Error> {
 }
 
 impl Preflight<'_> {
+    /// Plans the fits of all seeds.
+    fn seeds(mut self) -> Result<(Vec<Vec<StageRuns>>, Known)> {
+        let Experiment { seeds, stages, .. } = &self.point.experiment;
+        let mut planned: Vec<Vec<StageRuns>> = vec![];
+        for &seed in seeds.iter() {
+            let (mut upstream, mut runs) = (Upstream::new(), vec![]);
+            for (name, stage) in stages.iter() {
+                let (fits, pending) = self.stage(name, stage, seed, &mut upstream);
+                if planned.is_empty() {
+                    // A problem of one seed affects all seeds.
+                    self.check_fits(name, &fits);
+                }
+                let is_of_sweep = !self.point.label.is_empty();
+                runs.push(StageRuns { name: name.into(), kind: stage.key(), fits, pending, is_of_sweep });
+            }
+            self.faults.refuse()?;
+            planned.push(runs);
+        }
+        let fits = planned.iter().take(1).flatten().flat_map(|stage| &stage.fits);
+        let sources = fits.map(|planned| planned.fit.plan.pictures.source.clone());
+        self.known
+            .readable
+            .extend(sources.filter(|source| !self.known.readable.contains(source)).collect::<Vec<_>>());
+        Ok((planned, self.known))
+    }
+
     /// The fits of a stage, and notes of those that wait for a download.
     fn stage(
         &mut self,
@@ -223,19 +284,25 @@ impl Preflight<'_> {
             upstream_run.map_or((None, None), |upstream_run| (Some(upstream_run.dir), upstream_run.network));
         let parts = [Some(name), plan.row.name.as_deref(), plan.row.column.as_deref()];
         let label = parts.into_iter().flatten().collect::<Vec<_>>().join("-");
-        let home = self.options.out.join(&*self.experiment.name);
+        let home = self.options.out.join(&*self.point.experiment.name);
         let run_name = RunName { label: &format!("{label}-s{seed}"), hash: &hash[..12], spec: &spec };
         let mut place = place(&self.options.out, &home, &run_name, &plan);
-        let label = format!("{label}, seed {seed}");
-        let same = self.planned_fits.iter().find(|(known, ..)| *known == hash);
-        if let (Some((_, other, dir)), false) = (same, place.dir.exists()) {
+        let label = match self.point.label.as_str() {
+            "" => format!("{label}, seed {seed}"),
+            point => format!("{label}, {point}, seed {seed}"),
+        };
+        let same = self.known.planned_fits.iter().find(|(known, ..)| *known == hash);
+        if let Some((_, other, dir)) = same
+            && (*dir == place.dir || !place.dir.exists())
+        {
             place = RunPlace { shared: Some(other.clone()), ..RunPlace::at(dir.clone()) };
         }
-        self.planned_fits.push((hash.clone(), label.clone(), place.dir.clone()));
+        self.known.planned_fits.push((hash.clone(), label.clone(), place.dir.clone()));
         Ok(Some(StageRun {
             label,
+            point: self.point.label.clone(),
             stage: name.into(),
-            experiment: self.experiment.name.to_string(),
+            experiment: self.point.experiment.name.to_string(),
             plan,
             sets,
             monitored,
@@ -271,7 +338,7 @@ impl Preflight<'_> {
             Ok(plan) => plan,
             Err(error) => return Err(weights.err().unwrap_or(error)),
         };
-        let sets = self.opened.sets(&plan.pictures, &self.options.locations);
+        let sets = self.known.opened.sets(&plan.pictures, &self.options.locations);
         let files = if sets.is_ok() && weights.is_ok() { Ok(()) } else { identity::files(&plan) };
         let (((located, _), sets), ()) = both(both(weights, sets), files)?;
         let pictures = sets.split(Split::Train).len();
@@ -284,7 +351,7 @@ impl Preflight<'_> {
         let Some(monitor) = &plan.monitor else { return Ok(None) };
         let pictures = PicturePlan::plain(Some(&monitor.data), None, false)?;
         let (framing, threads) = (pictures.val.framing.clone(), pictures.source.reading_options().1);
-        let opened = self.opened.sets(&pictures, &self.options.locations).context("monitor")?;
+        let opened = self.known.opened.sets(&pictures, &self.options.locations).context("monitor")?;
         let splits = (opened.split(Split::Train), opened.split(Split::Val));
         let name = pictures.source.to_string();
         let drawn = MonitorSets::draw(splits, &name, (&monitor.spec, framing), threads, rng)?;
@@ -302,8 +369,9 @@ impl Preflight<'_> {
     ) -> Result<Option<BackboneSpec>> {
         let own = row.backbone.as_ref().or(stage.backbone());
         let measures = !stage.trains_backbone();
-        let trained =
-            |wanted: &String| self.experiment.stages.get(wanted).and_then(|stage| stage.kind().trained());
+        let trained = |wanted: &String| {
+            self.point.experiment.stages.get(wanted).and_then(|stage| stage.kind().trained())
+        };
         let stated = match &row.start {
             Start::Method(ColorizationMethodSpec::Stage(wanted)) => trained(wanted),
             Start::Weights(init) if measures => match init.source() {
@@ -328,13 +396,13 @@ impl Preflight<'_> {
 
     /// Local path of weights in a spec, downloaded if need be. The lookup is shared by all seeds.
     fn locate(&mut self, file: &Path) -> Result<PathBuf> {
-        if let Some((_, local)) = self.located.iter().find(|(named, _)| named == file) {
+        if let Some((_, local)) = self.known.located.iter().find(|(named, _)| named == file) {
             return Ok(local.clone());
         }
         let local = weight_source::locate(file)?;
         let there = weights::split(&local).0.exists();
         ensure!(there, "{} does not exist; give the path of a weight file", file.display());
-        self.located.push((file.into(), local.clone()));
+        self.known.located.push((file.into(), local.clone()));
         Ok(local)
     }
 
@@ -343,20 +411,21 @@ impl Preflight<'_> {
         let same = |known: &&(PathBuf, Option<BackboneSpec>, BackboneSpec)| {
             known.0 == path && known.1.as_ref() == own
         };
-        if let Some((.., spec)) = self.stated.iter().find(same) {
+        if let Some((.., spec)) = self.known.stated.iter().find(same) {
             return Ok(spec.clone());
         }
         let spec = network::read_trained(path, own)?.spec;
-        self.stated.push((path.into(), own.cloned(), spec.clone()));
+        self.known.stated.push((path.into(), own.cloned(), spec.clone()));
         Ok(spec)
     }
 
     /// Reports the problems of a stage's fits.
     fn check_fits(&mut self, name: &str, fits: &[PlannedRun]) {
-        let unknown =
-            fits.iter().flat_map(|planned| expected::unknown_metrics(self.experiment, name, &planned.fit));
+        let unknown = fits
+            .iter()
+            .flat_map(|planned| expected::unknown_metrics(&self.point.experiment, name, &planned.fit));
         unknown.for_each(|error| self.faults.note(name, None, error));
-        let mut seen: Vec<&DataSource> = vec![];
+        let mut seen: Vec<&DataSource> = self.known.readable.iter().collect();
         for planned in fits.iter().filter(|planned| !planned.is_finished()) {
             let StageRun { plan: StagePlan { row, pictures, .. }, sets, .. } = &planned.fit;
             let check_ready = check_ready(planned).err();
@@ -367,78 +436,5 @@ impl Preflight<'_> {
                 unread.into_iter().for_each(|error| self.faults.note(name, None, error));
             }
         }
-    }
-}
-
-/// Checks that the fit could run from its first to its last step.
-fn check_ready(planned: &PlannedRun) -> Result<()> {
-    let PlannedRun { stage, fit } = planned;
-    let finished = fit.upstream.as_ref().filter(|_| fit.plan.row.start.stage().is_some());
-    let finished = finished.map_or(Ok(None), |run| RunDir::finished(run));
-    let upstream = finished.and_then(|run| run.map_or(Ok(()), |_| fit.upstream_weights().map(drop)));
-    // Loaders validate their options on creation.
-    let train = fit.plan.pictures.train.as_ref().map_or(Ok(()), |_| fit.loader(Split::Train).map(drop));
-    let val = fit.loader(Split::Val).map(drop);
-    all([check_buildable(planned), upstream, val, train, stage.kind().check_ready(fit)]).map(drop)
-}
-
-/// Checks that the network can be built for its pictures, with its initial weights.
-fn check_buildable(PlannedRun { stage, fit }: &PlannedRun) -> Result<()> {
-    check_plan(stage, &fit.plan, (fit.sets.classes(), fit.sets.first_size()))?;
-    match (&fit.plan.network, &fit.plan.row.start) {
-        (Some(NetworkPlan { backbone, .. }), Start::Weights(InitSpec::Rescaled(_))) => {
-            Ok(check_layers(&backbone.table(&backbone.plain()))?)
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Checks that few enough validation pictures are unreadable. Reads all of them, or as many as the time limit allows,
-/// spread over the set.
-fn check_readable(sets: &DataSets, pictures: &PicturePlan) -> Result<()> {
-    let (set, name) = (sets.split(Split::Val), pictures.source.to_string());
-    let (len, began) = (set.len(), Instant::now());
-    let allowed = part_of(pictures.source.reading_options().0, len);
-    let bad = AtomicUsize::new(0);
-    let read = |index: usize| {
-        if bad.load(Relaxed) > allowed || began.elapsed() > READING_LIMIT {
-            return None;
-        }
-        let error = set.image(index).err()?;
-        bad.fetch_add(1, Relaxed);
-        Some(error.to_string())
-    };
-    let mut faults: Vec<String> = spread_indices(len).into_par_iter().filter_map(read).collect();
-    if faults.len() <= allowed {
-        return Ok(());
-    }
-    faults.sort();
-    faults.truncate(NAMED);
-    bail!(
-        "more than the {allowed} of the {len} validation pictures of {name} that `max_bad` allows cannot be read; \
-         `hueristic data verify` names all of them:\n    {}",
-        faults.join("\n    ")
-    )
-}
-
-/// All indices below `len`, ordered so that any prefix is spread over the range.
-fn spread_indices(len: usize) -> Vec<usize> {
-    let stride = len.isqrt().max(1);
-    (0..stride).flat_map(|first| (first..len).step_by(stride)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::spread_indices;
-
-    #[test]
-    fn every_index_comes_once_and_the_first_are_spread() {
-        for len in [0, 1, 2, 10, 101] {
-            let mut all = spread_indices(len);
-            assert!(all.iter().take(3).is_sorted());
-            all.sort_unstable();
-            assert_eq!(all, (0..len).collect::<Vec<_>>());
-        }
-        assert_eq!(spread_indices(10)[..4], [0, 3, 6, 9]);
     }
 }

@@ -80,7 +80,7 @@ impl PlannedRun {
 
     /// Opens the run directory, made from that of a shorter run where there is one.
     fn open(&self) -> Result<RunDir> {
-        let StageRun { place, label, spec, .. } = &self.fit;
+        let StageRun { place, label, point, spec, .. } = &self.fit;
         let dir = &place.dir;
         if let Some((from, steps)) = place.extends.as_ref().filter(|_| !dir.exists()) {
             extend(from, dir)?;
@@ -88,7 +88,8 @@ impl PlannedRun {
         }
         let run = RunDir::open(dir, spec)?;
         if !run.was_finished() {
-            tracing::info!("{}", dir.display());
+            let point = if point.is_empty() { String::new() } else { format!("{point}: ") };
+            tracing::info!("{point}{}", dir.display());
             place.note.iter().for_each(|note| tracing::info!("{label}: {note}"));
         }
         Ok(run)

@@ -13,22 +13,30 @@
 //!       train: { … }
 //! ```
 
-use super::{
-    diagnostics::StageFault,
-    stages::{KINDS, Stage},
-};
+use super::{stages::Stage, sweep::SweepSpec};
 use crate::{
     backbones::BackboneSpec,
     data::{annotated_source::AnnotatedSpec, source::DataSpec},
     device::Compute,
-    spec::{
-        Diagnostic, Document, SpecError, SpecNode,
-        names::{Name, NamedMap},
-    },
+    spec::names::{Name, NamedMap},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, ops::Deref, path::Path};
+use std::{collections::BTreeMap, ops::Deref};
+
+/// Keys at the top of a spec.
+pub const FIELDS: [&str; 10] = [
+    "name",
+    "description",
+    "seeds",
+    "sweep",
+    "compute",
+    "data",
+    "annotated",
+    "backbone",
+    "stages",
+    "expected",
+];
 
 /// An experiment: data, a backbone, and named stages that may refer to earlier ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +50,9 @@ pub struct Experiment {
     /// Every stage is run once for each of these seeds, without duplicates.
     #[serde(default)]
     pub seeds: Seeds,
+    /// Variants of the experiment, each run for every seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<SweepSpec>,
     /// Device and precision, unless given on the command line. They are not part of a stage's hash, so a run can
     /// resume on another device. In YAML: `compute: { device: cuda, precision: bf16 }`.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -101,50 +112,4 @@ impl Deref for Seeds {
     fn deref(&self) -> &[u64] {
         &self.0
     }
-}
-
-const FIELDS: [&str; 9] =
-    ["name", "description", "seeds", "compute", "data", "annotated", "backbone", "stages", "expected"];
-
-impl Experiment {
-    /// Loads an experiment: reads, applies overrides, parses, checks, and copies the top-level data and backbone into
-    /// every stage. A `--set` path may start at the stage (`pretrain.train.steps=10`) and omit its kind.
-    ///
-    /// # Errors
-    /// Every error that can be detected without opening data or weights, with its position.
-    pub fn load(path: &Path, sets: &[String]) -> Result<Self, SpecError> {
-        let mut document = Document::read(path)?;
-        for argument in sets {
-            document.set(argument, expand)?;
-        }
-        let written: Self = document.typed()?;
-        let experiment = written.clone().resolve().map_err(|wrong| {
-            let wrong: Vec<Diagnostic> = wrong.into_iter().map(|wrong| wrong.of(&document)).collect();
-            document.refuse_all(&wrong)
-        })?;
-        let wrong = StageFault::located(experiment.key_errors(&written), &document);
-        if wrong.is_empty() { Ok(experiment) } else { Err(document.refuse_all(&wrong)) }
-    }
-}
-
-/// `pretrain.train.steps` → `stages.pretrain.pretext.train.steps`.
-fn expand(mut keys: Vec<String>, root: &SpecNode) -> Result<Vec<String>, Diagnostic> {
-    let stages = root.get("stages").map(|e| e.value.entries()).unwrap_or_default();
-    let names: Vec<&str> = stages.iter().map(|e| e.key.as_str()).collect();
-    let Some(first) = keys.first().map(String::as_str) else { return Ok(keys) };
-    if !FIELDS.contains(&first) {
-        if !names.contains(&first) {
-            return Err(Diagnostic::unknown("stage or field", first, &[&names[..], &FIELDS[..]].concat()));
-        }
-        keys.insert(0, "stages".into());
-    }
-    if let [first, name, next, ..] = keys.as_slice()
-        && first == "stages"
-        && !KINDS.contains(&next.as_str())
-        && let Some(stage) = stages.iter().find(|e| e.key == *name)
-        && let [kind] = stage.value.entries()
-    {
-        keys.insert(2, kind.key.clone());
-    }
-    Ok(keys)
 }

@@ -167,7 +167,7 @@ pub(super) fn run_dirs(dirs: &[PathBuf]) -> Result<Vec<PathBuf>> {
 }
 
 /// A finished run and its current name. It may have been created under another name by another spec.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportedRun {
     pub dir: PathBuf,
     pub experiment: String,

@@ -3,7 +3,7 @@
 use super::{
     error::{Diagnostic, SpecError, refuse},
     marks::{Mark, RepeatedKey, marks},
-    node::{NodeContent, NodeReader, SpecNode},
+    node::{MapEntry, NodeContent, NodeReader, SpecNode},
     overrides::Override,
     paths,
     source::{SourceSpan, SourceText},
@@ -17,9 +17,11 @@ use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 use std::path::Path;
 
-/// Layers in override order; `--set` arguments follow.
+/// Layers in override order. Values that [`Document::assign`] moves within the files are in layers of their own above both
+/// files; `--set` arguments follow.
 const BASE: usize = 0;
 const FILE: usize = 1;
+const FILES: usize = 2;
 
 /// Position at which a diagnostic for a path is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +33,7 @@ pub enum On {
 }
 
 /// A merged YAML document that tracks file, line and column of every value.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Document {
     root: SpecNode,
     sources: Vec<SourceText>,
@@ -49,7 +51,10 @@ impl Document {
         let mut sources = vec![SourceText::default(), file];
         let root = read(&sources[FILE], FILE).and_then(|root| extend(root, &mut sources));
         match root {
-            Ok(root) => Ok(Self { root, sources }),
+            Ok(root) => {
+                sources.extend_from_within(..FILES);
+                Ok(Self { root, sources })
+            }
             Err(fault) => Err(refuse(&[fault], &sources)),
         }
     }
@@ -69,7 +74,7 @@ impl Document {
         Ok(Self { root, sources })
     }
 
-    /// Applies one `key.path=value`. `expand` may complete an abbreviated path.
+    /// Applies one `key.path=value`; returns the path. `expand` may complete an abbreviated one.
     ///
     /// # Errors
     /// An argument without `=`; a value that is not YAML; errors of `expand`.
@@ -77,13 +82,42 @@ impl Document {
         &mut self,
         argument: &str,
         expand: impl Fn(Vec<String>, &SpecNode) -> Result<Vec<String>, Diagnostic>,
-    ) -> Result<(), SpecError> {
+    ) -> Result<Vec<String>, SpecError> {
         let layer = self.sources.len();
         self.sources.push(SourceText::argument(argument));
-        let done = Override::parse(argument, layer)
-            .and_then(|change| change.expand(|keys| expand(keys, &self.root)))
-            .map(|change| self.root.overlay(change.node(&self.root)));
+        let done = Override::parse(argument, layer).and_then(|change| self.apply(change, expand));
         done.map_err(|fault| refuse(&[fault], &self.sources))
+    }
+
+    /// Applies an entry of a section, `key.path: value`, as [`Self::set`] applies an argument; returns the path. It
+    /// overrides both files, and its errors are shown where it is written.
+    ///
+    /// # Errors
+    /// An empty or unknown key.
+    pub fn assign(
+        &mut self,
+        entry: &MapEntry,
+        expand: impl Fn(Vec<String>, &SpecNode) -> Result<Vec<String>, Diagnostic>,
+    ) -> Result<Vec<String>, Diagnostic> {
+        Override::of(&entry.clone().above(FILES)).and_then(|change| self.apply(change, expand))
+    }
+
+    fn apply(
+        &mut self,
+        change: Override,
+        expand: impl Fn(Vec<String>, &SpecNode) -> Result<Vec<String>, Diagnostic>,
+    ) -> Result<Vec<String>, Diagnostic> {
+        let change = change.expand(|keys| expand(keys, &self.root))?;
+        let path = change.path();
+        self.root.overlay(change.node(&self.root));
+        Ok(path)
+    }
+
+    /// Takes the section `key` out, from the top of the document.
+    pub fn take(&mut self, key: &str) -> Option<MapEntry> {
+        let NodeContent::Map(entries) = &mut self.root.content else { return None };
+        let at = entries.iter().position(|entry| entry.key == key)?;
+        Some(entries.remove(at))
     }
 
     /// Deserializes the spec.
@@ -91,7 +125,20 @@ impl Document {
     /// # Errors
     /// All unknown keys, and every value that is not of its type.
     pub fn typed<T: DeserializeOwned>(&self) -> Result<T, SpecError> {
-        typed(&self.root, &self.sources).map_err(|faults| refuse(&faults, &self.sources))
+        self.typed_part(&self.root).map_err(|faults| self.refuse_all(&faults))
+    }
+
+    /// Deserializes a part of the spec, or what was taken out of it.
+    ///
+    /// # Errors
+    /// As [`Self::typed`].
+    pub fn typed_part<T: DeserializeOwned>(&self, part: &SpecNode) -> Result<T, Vec<Diagnostic>> {
+        typed(part, &self.sources)
+    }
+
+    /// All values.
+    pub fn root(&self) -> &SpecNode {
+        &self.root
     }
 
     /// The error for a problem at `path` that only the whole document reveals.

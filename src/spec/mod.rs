@@ -23,7 +23,7 @@ pub use document::Document;
 pub(crate) use document::On;
 pub(crate) use error::Diagnostic;
 pub use error::SpecError;
-pub(crate) use node::SpecNode;
+pub(crate) use node::{MapEntry, SpecNode};
 pub(crate) use paths::{expand_home, relative};
 
 use crate::yaml;

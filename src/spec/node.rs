@@ -6,7 +6,10 @@ use super::{
     source::SourceSpan,
 };
 use serde_yaml::Value;
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
 /// Keys of which one says how long a training is.
 const LENGTHS: [&str; 3] = ["steps", "epochs", "images"];
@@ -159,7 +162,41 @@ fn number(n: &serde_yaml::Number) -> Result<NodeContent, Diagnostic> {
     }
 }
 
+impl MapEntry {
+    /// The same entry in a layer that is so many above its own, whose text is the same.
+    pub(super) fn above(self, layers: usize) -> Self {
+        Self { key: self.key, key_at: self.key_at.above(layers), value: self.value.above(layers) }
+    }
+}
+
 impl SpecNode {
+    /// As [`MapEntry::above`].
+    fn above(self, layers: usize) -> Self {
+        let content = match self.content {
+            NodeContent::Seq(items) => {
+                NodeContent::Seq(items.into_iter().map(|item| item.above(layers)).collect())
+            }
+            NodeContent::Map(entries) => {
+                NodeContent::Map(entries.into_iter().map(|entry| entry.above(layers)).collect())
+            }
+            scalar => scalar,
+        };
+        Self { at: self.at.above(layers), key: self.key.map(|key| key.above(layers)), content }
+    }
+
+    /// Whether there is no value: `~`, or nothing after the key.
+    pub fn is_null(&self) -> bool {
+        matches!(self.content, NodeContent::Null)
+    }
+
+    /// Items of a list.
+    pub fn items(&self) -> &[Self] {
+        match &self.content {
+            NodeContent::Seq(items) => items,
+            _ => &[],
+        }
+    }
+
     /// An empty section at `at`.
     pub fn section(at: SourceSpan) -> Self {
         Self { at, key: Some(at), content: NodeContent::Map(vec![]) }
@@ -217,5 +254,25 @@ impl SpecNode {
         }
         self.at = over.at;
         self.key = over.key;
+    }
+}
+
+/// In one line, as YAML in brackets.
+impl fmt::Display for SpecNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let joined = |parts: Vec<String>| parts.join(", ");
+        match &self.content {
+            NodeContent::Null => f.write_str("~"),
+            NodeContent::Bool(value) => value.fmt(f),
+            NodeContent::Unsigned(value) => value.fmt(f),
+            NodeContent::Signed(value) => value.fmt(f),
+            NodeContent::Float(value) => value.fmt(f),
+            NodeContent::Text(text) => text.fmt(f),
+            NodeContent::Seq(items) => write!(f, "[{}]", joined(items.iter().map(Self::to_string).collect())),
+            NodeContent::Map(entries) => {
+                let entry = |entry: &MapEntry| format!("{}: {}", entry.key, entry.value);
+                write!(f, "{{{}}}", joined(entries.iter().map(entry).collect()))
+            }
+        }
     }
 }

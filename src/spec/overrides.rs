@@ -1,4 +1,5 @@
-//! `--set key.path=value`: one value from the command line, with positions within the argument.
+//! `--set key.path=value`: one value from the command line, with positions within the argument; and the same of an entry
+//! `key.path: value` in a file.
 
 use super::{
     error::Diagnostic,
@@ -22,22 +23,25 @@ impl Override {
         let (path, text) = argument
             .split_once('=')
             .ok_or_else(|| Diagnostic::new("expected `key.path=value`").note("there is no `=`").or_at(all))?;
-        let mut keys = vec![];
-        let mut column = 0;
-        for key in path.split('.') {
-            let width = key.chars().count();
-            let at = SourceSpan { column, width: width.max(1), ..all };
-            if key.is_empty() {
-                return Err(Diagnostic::new("a key before `=` is empty").or_at(at));
-            }
-            if keys.len() == MOST_DEPTH {
-                return Err(Diagnostic::new(format!("more than {MOST_DEPTH} keys before `=`")).or_at(at));
-            }
-            keys.push((key.to_string(), at));
-            column += width + 1;
-        }
+        let keys = keys(path, all, "before `=`")?;
+        let column = path.chars().count() + 1;
         let at = SourceSpan { column, width: text.chars().count(), ..all };
         Ok(Self { keys, value: value(text, at)? })
+    }
+
+    /// Of an entry whose key is a path.
+    pub fn of(entry: &MapEntry) -> Result<Self, Diagnostic> {
+        let mut keys = keys(&entry.key, entry.key_at, "of this path")?;
+        // Within quotes, parts of the key are not where they are in the text.
+        if entry.key_at.width != entry.key.chars().count() {
+            keys.iter_mut().for_each(|(_, at)| *at = entry.key_at);
+        }
+        Ok(Self { keys, value: entry.value.clone() })
+    }
+
+    /// The keys.
+    pub fn path(&self) -> Vec<String> {
+        self.keys.iter().map(|(key, _)| key.clone()).collect()
     }
 
     /// Completes the path: `longer` returns the full keys, the written ones last.
@@ -62,6 +66,25 @@ impl Override {
     pub fn node(self, root: &SpecNode) -> SpecNode {
         nest(&self.keys, self.value, Some(root))
     }
+}
+
+/// The keys of a path that starts at `all`, with their positions.
+fn keys(path: &str, all: SourceSpan, which: &str) -> Result<Vec<(String, SourceSpan)>, Diagnostic> {
+    let mut keys = vec![];
+    let mut column = all.column;
+    for key in path.split('.') {
+        let width = key.chars().count();
+        let at = SourceSpan { column, width: width.max(1), ..all };
+        if key.is_empty() {
+            return Err(Diagnostic::new(format!("a key {which} is empty")).or_at(at));
+        }
+        if keys.len() == MOST_DEPTH {
+            return Err(Diagnostic::new(format!("more than {MOST_DEPTH} keys {which}")).or_at(at));
+        }
+        keys.push((key.to_string(), at));
+        column += width + 1;
+    }
+    Ok(keys)
 }
 
 fn nest(keys: &[(String, SourceSpan)], value: SpecNode, below: Option<&SpecNode>) -> SpecNode {

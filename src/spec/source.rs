@@ -29,6 +29,14 @@ pub struct SourceSpan {
     pub width: usize,
 }
 
+impl SourceSpan {
+    /// The same range in a layer that is so many above, unless that of an argument, which is above all files.
+    pub(super) fn above(self, layers: usize) -> Self {
+        let layer = if self.layer < layers { self.layer + layers } else { self.layer };
+        Self { layer, ..self }
+    }
+}
+
 /// Maximum number of characters shown of a line.
 const MAX_SHOWN: usize = 200;
 /// Characters shown before the position in a truncated line.

@@ -1,8 +1,14 @@
 //! A temporary folder for an experiment of a test.
 
 use candle_core::Device;
-use hueristic::{data::source::Locations, experiment::Experiment, experiment::RunOptions};
-use std::{fs, path::Path};
+use hueristic::{
+    data::source::Locations,
+    experiment::{Experiment, RunOptions, SweepPoint},
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 pub struct Home(tempfile::TempDir);
 
@@ -49,9 +55,21 @@ impl Home {
 
     /// Parses and resolves an experiment.
     pub fn load(&self, yaml: &str, sets: &[&str]) -> anyhow::Result<Experiment> {
+        Ok(Experiment::load(&self.write(yaml)?, &owned(sets))?)
+    }
+
+    /// As [`Self::load`], all points of a sweep.
+    pub fn points(&self, yaml: &str, sets: &[&str]) -> anyhow::Result<Vec<SweepPoint>> {
+        Ok(SweepPoint::load(&self.write(yaml)?, &owned(sets))?)
+    }
+
+    fn write(&self, yaml: &str) -> anyhow::Result<PathBuf> {
         let path = self.path().join("spec.yaml");
         fs::write(&path, yaml)?;
-        let sets: Vec<String> = sets.iter().map(|s| s.to_string()).collect();
-        Ok(Experiment::load(&path, &sets)?)
+        Ok(path)
     }
+}
+
+fn owned(sets: &[&str]) -> Vec<String> {
+    sets.iter().map(|set| set.to_string()).collect()
 }

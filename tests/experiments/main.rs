@@ -16,5 +16,6 @@ mod skipping;
 mod spec_errors;
 mod spec_round_trip;
 mod split_brain;
+mod sweep;
 mod transfer;
 mod views;

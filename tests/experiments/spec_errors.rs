@@ -88,7 +88,7 @@ fn an_unknown_key() {
 fn all_unknown_keys_at_once() {
     let text = GOOD.replace("batch: 8", "bacth: 8").replace("seeds:", "sedes:");
     assert_snapshot!(refused(&text, &[]), @r"
-    error: unknown field `sedes`, expected one of `name`, `description`, `seeds`, `compute`, `data`, `annotated`, `backbone`, `stages`, `expected`
+    error: unknown field `sedes`, expected one of `name`, `description`, `seeds`, `sweep`, `compute`, `data`, `annotated`, `backbone`, `stages`, `expected`
      --> spec.yaml:2:1
       |
     2 | sedes: [0, 1]
@@ -546,7 +546,7 @@ fn overrides_are_typed_like_the_file() {
       |                      ^^^^
     "#);
     assert_snapshot!(refused(GOOD, &["pretrian.train.batch=64"]), @r"
-    error: unknown stage or field `pretrian`, expected one of `pretrain`, `probe`, `name`, `description`, `seeds`, `compute`, `data`, `annotated`, `backbone`, `stages`, `expected`
+    error: unknown stage or field `pretrian`, expected one of `pretrain`, `probe`, `name`, `description`, `seeds`, `sweep`, `compute`, `data`, `annotated`, `backbone`, `stages`, `expected`
      --> --set pretrian.train.batch=64
       |
       | pretrian.train.batch=64

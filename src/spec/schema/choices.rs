@@ -25,10 +25,11 @@ impl Choices {
         referred(schema).and_then(|name| self.definitions.get(name)).unwrap_or(schema)
     }
 
-    /// Whether settings may be left out: a section without required keys.
+    /// Whether settings may be left out: a section without required keys, which may be empty.
     fn is_optional(&self, settings: &Value) -> bool {
         let section = self.resolve(settings);
-        section.get("type") == Some(&json!("object")) && section.get("required").is_none()
+        let demands = ["required", "minProperties"].iter().any(|rule| section.get(rule).is_some());
+        section.get("type") == Some(&json!("object")) && !demands
     }
 
     fn description(&self, variant: &Variant) -> Option<Value> {

@@ -39,6 +39,9 @@ impl<'a> Maker<'a> {
     /// The smallest value that a schema accepts.
     fn least(&self, schema: &Value) -> Value {
         let schema = self.resolve(schema);
+        if *schema == Value::Bool(true) {
+            return 1.into();
+        }
         if let Some(value) = schema.get("const").or(schema["enum"].get(0)) {
             return value.clone();
         }
@@ -57,6 +60,9 @@ impl<'a> Maker<'a> {
             "string" => text(schema),
             "array" => {
                 vec![self.least(&schema["items"]); schema["minItems"].as_u64().unwrap_or(0) as usize].into()
+            }
+            "object" if schema["minProperties"] == 1 => {
+                json!({ "a": self.least(&schema["additionalProperties"]) })
             }
             "object" => json!({}),
             other => panic!("what is {other} in {schema}?"),
@@ -97,8 +103,10 @@ impl<'a> Maker<'a> {
         } else {
             self.visit_value(&schema, around);
         }
-        // Not even names of names of texts, which are the deepest sections of free names.
-        self.made.bad.push(around(json!({ "strange": { "strange": ["strange"] } })));
+        // Not even names of names of texts, which are the deepest sections of free names except those of any values.
+        if schema["additionalProperties"] != true {
+            self.made.bad.push(around(json!({ "strange": { "strange": ["strange"] } })));
+        }
     }
 
     fn visit_value(&mut self, schema: &Value, around: &Around<'_>) {

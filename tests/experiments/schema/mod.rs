@@ -252,8 +252,18 @@ fn titles_are_unique_and_keys_keep_their_order() {
     let doubled: Vec<_> = titles.windows(2).filter(|pair| pair[0] == pair[1]).collect();
     assert!(doubled.is_empty(), "{doubled:?}");
     let top: Vec<&String> = definitions["Experiment"]["properties"].as_object().unwrap().keys().collect();
-    let expected =
-        ["name", "description", "seeds", "compute", "data", "annotated", "backbone", "stages", "expected"];
+    let expected = [
+        "name",
+        "description",
+        "seeds",
+        "sweep",
+        "compute",
+        "data",
+        "annotated",
+        "backbone",
+        "stages",
+        "expected",
+    ];
     assert_eq!(top, expected);
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert!(schema.get("$id").is_none());

@@ -17,6 +17,9 @@ pub(super) fn kind<'a>(pages: &Pages<'a>, schema: &'a Value) -> String {
 /// Each of the forms of a value.
 fn kinds<'a>(pages: &Pages<'a>, schema: &'a Value) -> Vec<String> {
     let code = |value: &Value| format!("`{}`", flow(value));
+    if *schema == Value::Bool(true) {
+        return vec!["value".into()];
+    }
     if let Some(name) = referred(schema) {
         return vec![pages.link(name)];
     }
@@ -53,7 +56,7 @@ fn of_type<'a>(pages: &Pages<'a>, name: &str, schema: &'a Value) -> String {
 }
 
 fn plural(kind: String) -> String {
-    if ["whole number", "number", "text"].contains(&kind.as_str()) { kind + "s" } else { kind }
+    if ["whole number", "number", "text", "value"].contains(&kind.as_str()) { kind + "s" } else { kind }
 }
 
 /// The range of a number, or of each number of a list; empty if there is none.
