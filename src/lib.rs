@@ -10,7 +10,8 @@
 //! YAML → [`spec`] → [`experiment`] (stage → plan → run) → (backbone, dataset, task) → [`train`] → run directory →
 //! [`report`]. `spec` parses text into types, which `experiment` defines: each stage kind is one file there, with its YAML
 //! section, its plan and its run. Everything is planned and checked before the first training step, and the dry run prints
-//! the plan that a run executes. Only `experiment` reads the YAML; no module below floor 5 uses a config path; `report` reads
+//! the plan that a run executes. A spec with a `sweep` is an experiment for each of its points; the fits of all of them are one
+//! queue, which several processes may share. Only `experiment` reads the YAML; no module below floor 5 uses a config path; `report` reads
 //! run directories only.
 //!
 //! ## Floors

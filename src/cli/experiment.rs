@@ -3,7 +3,7 @@
 use super::{device::DeviceArgs, failure::Usage, out, output::CommandOutput, threads};
 use crate::{
     data::source::Locations,
-    experiment::{self, Outcome, RunOptions, Seeds, SweepPoint},
+    experiment::{self, JobShard, Outcome, RunOptions, Seeds, SweepPoint},
     spec,
     train::interrupt,
 };
@@ -35,6 +35,17 @@ pub(super) struct SpecArgs {
     /// Compute threads [default: one per core]; `data.threads` in the spec sets the decoding threads
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+}
+
+/// A spec, and the part of it to run.
+#[derive(Args, Debug)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    spec: SpecArgs,
+    /// Share the stages, seeds, and points of a sweep with the other jobs of an array, which run the same command with the
+    /// same --out: this is job I of N, from 0. In an array of Slurm with `--array=0-7`: `$SLURM_ARRAY_TASK_ID/8`
+    #[arg(long, value_name = "I/N")]
+    shard_jobs: Option<JobShard>,
 }
 
 /// A spec and the depth of its check.
@@ -104,16 +115,20 @@ impl SpecArgs {
 }
 
 /// Runs the experiment and prints the paths of tables, plots and pictures.
-pub(super) fn run(args: &SpecArgs) -> Result<CommandOutput> {
-    let points = args.points()?;
-    let options = args.options(&points)?;
-    match experiment::run_points(&points, &options)? {
+pub(super) fn run(args: &RunArgs) -> Result<CommandOutput> {
+    let points = args.spec.points()?;
+    let options = args.spec.options(&points)?;
+    match experiment::run_points(&points, &options, args.shard_jobs)? {
         Outcome::Finished { report, pictures } => {
             let report = report.map(|paths| paths.to_string());
             let pictures = pictures.iter().map(|p| format!("picture  {}", p.display()));
             let lines: Vec<String> = report.into_iter().chain(pictures).collect();
             Ok(CommandOutput::ok(lines.join("\n")))
         }
+        Outcome::ReportedElsewhere { report } => Ok(CommandOutput::ok(format!(
+            "all is finished; another job has written the report: {}",
+            report.display()
+        ))),
         Outcome::Interrupted => Ok(CommandOutput {
             text: "stopped; the same command resumes from the last checkpoint".into(),
             exit: u8::try_from(interrupt::EXIT_CODE).unwrap_or(u8::MAX),

@@ -73,8 +73,9 @@ enum Verb {
     Init(init::InitArgs),
     /// Run every stage of an experiment, resuming unfinished runs
     #[command(after_help = "Example:\n  hueristic run experiments/tiny/quickstart.yaml --seeds 0..3\n  \
-                            hueristic run experiments/tiny/quickstart.yaml --set colorization.train.steps=50")]
-    Run(experiment::SpecArgs),
+                            hueristic run experiments/tiny/quickstart.yaml --set colorization.train.steps=50\n  \
+                            hueristic run experiments/tiny/sweep.yaml --shard-jobs 0/2")]
+    Run(experiment::RunArgs),
     /// Report what a run would build, read and cost, without training
     #[command(after_help = "Example:\n  hueristic check experiments/tiny/quickstart.yaml")]
     Check(experiment::CheckArgs),

@@ -27,6 +27,8 @@ mod load; // specs, with the points of a sweep
 mod identity; // hash of a fit's inputs
 mod run; // a fit in its run directory
 
+mod queue; // fits in turn, or shared with other processes
+
 mod expected; // checks of `expected:`
 
 mod readiness; // checks of a fit
@@ -48,12 +50,14 @@ pub use current::{CurrentRuns, current_runs};
 pub use load::SweepPoint;
 pub use network::{TrainedWeights, read_as_stored, read_trained};
 pub use preflight::RunOptions;
+pub use queue::JobShard;
 pub use sources::{ColorizationMethodSpec, InitSpec, WeightSource};
 pub use spec::{Experiment, Seeds};
 pub use summary::Outcome;
 
 use anyhow::Result;
 use preflight::{Downloads, preflight};
+use run::PlannedRun;
 
 /// Runs every stage of a resolved experiment for every seed, then writes `out/NAME/report/`. A stage whose inputs hash
 /// to a finished run is not run again.
@@ -62,21 +66,26 @@ use preflight::{Downloads, preflight};
 /// All problems that can be detected before the first step; later, unreadable data, a run directory that is in use or
 /// not writable, a non-finite loss, and results that do not meet `expected` (after the report is written).
 pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
-    run_points(&[SweepPoint::whole(experiment.clone())], options)
+    run_points(&[SweepPoint::whole(experiment.clone())], options, None)
 }
 
-/// As [`run`], for all points of a sweep, with one report.
+/// As [`run`], for all points of a sweep, with one report. The jobs of an array share the fits and the report: each is given
+/// its `shard`.
 ///
 /// # Errors
-/// As [`run`].
-pub fn run_points(points: &[SweepPoint], options: &RunOptions) -> Result<Outcome> {
+/// As [`run`]; a stage that has failed in another job.
+pub fn run_points(points: &[SweepPoint], options: &RunOptions, shard: Option<JobShard>) -> Result<Outcome> {
     let planned = preflight(points, options, Downloads::Made)?;
     preflight::warn_of_mistakes(&planned);
-    let stages = planned.iter().flat_map(|point| &point.seeds).flatten();
-    for planned in stages.flat_map(|stage| &stage.fits) {
-        if !planned.run()? {
-            return Ok(Outcome::Interrupted);
-        }
+    let stages = || planned.iter().flat_map(|point| &point.seeds).flatten();
+    let fits: Vec<&PlannedRun> = stages().flat_map(|stage| &stage.fits).collect();
+    let finished = match &shard {
+        None => queue::run_all(&fits)?,
+        Some(shard) => queue::share(&fits, shard)?,
+    };
+    if finished {
+        summary::summarize(points, &planned, options, shard.is_some())
+    } else {
+        Ok(Outcome::Interrupted)
     }
-    summary::summarize(points, &planned, options)
 }

@@ -198,7 +198,7 @@ const RATES: &str = "sweep: { grid: { color.train.optimizer.adam.lr: [1e-3, 1e-4
 fn one_table_has_a_row_for_each_point_and_what_is_the_same_runs_once() -> Result<()> {
     let home = Home::new()?;
     let points = home.points(&with(RATES), &["seeds=[0, 1]"])?;
-    let Outcome::Finished { report: Some(report), .. } = run_points(&points, &home.options())? else {
+    let Outcome::Finished { report: Some(report), .. } = run_points(&points, &home.options(), None)? else {
         panic!("not finished")
     };
     let rows = |text: &str, name: &str| text.lines().filter(|line| line.starts_with(name)).count();
@@ -243,7 +243,7 @@ fn a_check_shows_every_point_and_adds_up() -> Result<()> {
 fn points_that_are_the_same_runs_are_refused() -> Result<()> {
     let home = Home::new()?;
     let points = home.points(&with("sweep: { grid: { color.train.log_every: [1, 2] } }\n"), &[])?;
-    let error = format!("{:#}", run_points(&points, &home.options()).expect_err("the same runs"));
+    let error = format!("{:#}", run_points(&points, &home.options(), None).expect_err("the same runs"));
     assert!(error.contains("`log_every=1` and `log_every=2` are the same runs"), "{error}");
     Ok(())
 }

@@ -10,6 +10,7 @@ mod floors;
 #[cfg(feature = "hub")]
 mod hub;
 mod init;
+mod jobs;
 mod oracles;
 mod page;
 mod report;
