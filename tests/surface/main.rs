@@ -2,6 +2,7 @@
 
 mod analysis;
 mod cli;
+mod cluster;
 mod colorize;
 mod contributing;
 mod evaluate;
