@@ -24,7 +24,7 @@ fn main() -> anyhow::Result<()> {
     let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
     let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data");
     let data = std::env::var("HUERISTIC_DATA").unwrap_or(default.into());
-    let at = Locations { data: Some(data.into()) };
+    let at = Locations { data: Some(data.into()), ..Locations::default() };
     for (name, crop) in
         [("imagenette160", 128), ("cifar10", 32)].into_iter().filter(|(n, _)| n.contains(&wanted))
     {

@@ -63,6 +63,24 @@ spec_path! {
 }
 
 spec_path! {
+    /// Shards: a tar file, several by braces (`train-{000000..000146}.tar`) or wildcards (`train-*.tar`), or a folder of them;
+    /// from a server at `https://…` or an S3 store at `s3://BUCKET/…`, by braces. Relative paths start at the folder of the
+    /// spec; `~` and `$VAR` are expanded.
+    #[schemars(title = "Shards by name")]
+    ShardPath
+}
+
+impl ShardPath {
+    /// Whether the shards are on a server.
+    pub fn is_remote(path: &Path) -> bool {
+        let text = path.to_str().unwrap_or_default();
+        let starts =
+            |scheme: &&str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+        ["http://", "https://", "s3://"].iter().any(starts)
+    }
+}
+
+spec_path! {
     /// Trained weights: a file (`.safetensors`, `.pth`, `.caffemodel`), the directory of a run, a file on the hub
     /// (`hf://OWNER/REPO/FILE[@REVISION]`), or the name of released weights as `hueristic weights list` shows them
     /// (`eccv16`), which are downloaded once. `FILE#KEY` selects one of several networks. Relative paths start at the
@@ -85,5 +103,8 @@ mod tests {
         assert!(wrong.contains("path string"), "{wrong}");
         assert_eq!(std::any::type_name::<SpecPath>().rsplit("::").next(), Some(SpecPath::NAME));
         assert_eq!(std::any::type_name::<WeightPath>().rsplit("::").next(), Some(WeightPath::NAME));
+        assert_eq!(std::any::type_name::<ShardPath>().rsplit("::").next(), Some(ShardPath::NAME));
+        let remote = |text: &str| ShardPath::is_remote(Path::new(text));
+        assert!(remote("s3://b/a.tar") && remote("HTTPS://b") && !remote("s3/a.tar") && !remote("ü"));
     }
 }

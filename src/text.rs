@@ -1,7 +1,7 @@
 //! Reads text files: UTF-8 with or without a byte order mark, and UTF-16 with one, as Windows editors write.
 
 use encoding_rs::{Encoding, UTF_8};
-use std::{borrow::Cow, fs, io, path::Path};
+use std::{borrow::Cow, error::Error, fs, io, path::Path};
 
 /// Most characters of a file's line that a message quotes.
 const QUOTED: usize = 200;
@@ -21,6 +21,35 @@ pub fn counted(count: usize, one: &str) -> String {
 /// The text of a file, without a byte order mark.
 ///
 /// # Errors
+/// An error with its causes, which alone say what went wrong: a name that is not found, a refused connection.
+pub fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if !text.contains(&inner.to_string()) {
+            text += &format!(": {inner}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// Reads a number of bytes, as `268435456`, `256M` or `1G`.
+///
+/// # Errors
+/// The expected form.
+pub fn byte_count(text: &str) -> Result<u64, String> {
+    let wrong = || "expected a number of bytes, as 268435456, 256M or 1G".to_string();
+    let (digits, unit) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1 << 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 1 << 30),
+        _ => (text, 1),
+    };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    number.checked_mul(unit).filter(|bytes| *bytes > 0).ok_or_else(wrong)
+}
+
 /// An unreadable file; `InvalidData` for bytes that are not valid UTF-8, or UTF-16 after its mark.
 pub fn read(path: &Path) -> io::Result<String> {
     decode(&fs::read(path)?)
@@ -93,6 +122,16 @@ fn cut(text: &str, most: usize, plain: impl Fn(char) -> bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_may_have_a_unit() {
+        let read = ["7", "2k", "256M", "1G"].map(byte_count);
+        assert_eq!(read, [Ok(7), Ok(2048), Ok(256 << 20), Ok(1 << 30)]);
+        for wrong in ["", "M", "0", "1.5G", "-1", "1T", "99999999999999999999", "18446744073709551615G", "1ü"]
+        {
+            assert!(byte_count(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_byte_order_mark_is_no_part_of_the_text() {

@@ -1,18 +1,22 @@
 //! `data verify` and `data prior`: checks every image of a data set, and measures its color prior.
 
-use super::{experiment::locations, failure::Usage, out, output::CommandOutput};
+use super::{
+    data_target::{self, DataArgs, DataTarget, is_spec, refuse_other_files},
+    experiment::locations,
+    failure::Usage,
+    out,
+    output::CommandOutput,
+    pack::{self, PackArgs},
+};
 use crate::{
-    bounded::Count,
     data::{
         annotated_source::AnnotatedSource,
         catalog,
         error::DataError,
         open::open,
-        parquet,
-        source::{DataSpec, Locations, SourceSpec, Split},
+        source::{Locations, Split},
         verify,
         voc::{VocSource, verify::VocReport},
-        walk::is_image,
     },
     experiment::{
         Experiment,
@@ -25,16 +29,8 @@ use crate::{
     },
 };
 use anyhow::{Context, Result};
-use clap::{Args, Subcommand};
-use std::{
-    ffi::OsStr,
-    path::{Path, PathBuf},
-};
-
-/// File extensions of lists, tables and weights.
-const LISTS: &[&str] = &["txt", "csv", "tsv", "lst"];
-const TABLES: &[&str] = &["parquet"];
-const WEIGHTS: &[&str] = &["safetensors", "pth", "pt", "caffemodel"];
+use clap::Subcommand;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Data {
@@ -46,12 +42,18 @@ pub(super) enum Data {
                             hueristic data verify ~/photos")]
     Verify {
         /// A catalog name (configs/datasets.yaml), a folder of pictures (with `train` and `val` subfolders: both), a
-        /// devkit folder, a list (.txt, .csv, .tsv), a table (.parquet), or a spec (YAML)
+        /// devkit folder, a list (.txt, .csv, .tsv), a table (.parquet), shards (.tar, also by `{000..146}`), or a spec (YAML)
         #[arg(value_name = "NAME|FOLDER|FILE")]
         what: String,
         #[command(flatten)]
         location: DataArgs,
     },
+    /// Write a data set as WebDataset shards: tar files that are quick to read and to copy
+    #[command(
+        after_help = "Example:\n  hueristic data pack ~/imagenet --out ~/imagenet256 --size 256 --shuffle\n  \
+                            hueristic data pack experiments/tiny/quickstart.yaml --out shards --per-shard 500"
+    )]
+    Pack(PackArgs),
     /// Measure the color prior of a spec's training images
     #[command(
         after_help = "Example:\n  hueristic data prior experiments/tiny/quickstart.yaml --out prior.npy"
@@ -67,16 +69,10 @@ pub(super) enum Data {
     },
 }
 
-#[derive(Args, Debug)]
-pub(super) struct DataArgs {
-    /// Folder with local copies of data sets [default: $HUERISTIC_DATA]
-    #[arg(long, value_name = "DIR", value_parser = out::path())]
-    data: Option<PathBuf>,
-}
-
 pub(super) fn run(verb: Data) -> Result<CommandOutput> {
     match verb {
         Data::Verify { what, location } => verify(&what, &locations(location.data.as_ref())?),
+        Data::Pack(args) => pack::run(&args),
         Data::Prior { spec, out, location } => prior(&spec, &out, &locations(location.data.as_ref())?),
     }
 }
@@ -92,12 +88,12 @@ fn verify(what: &str, at: &Locations) -> Result<CommandOutput> {
     let (plain, annotated) = match is_spec(what) {
         true => {
             let experiment = Experiment::load(Path::new(what), &[])?;
-            (plain_of(&experiment), annotated_of(&experiment, at)?)
+            (data_target::of_spec(&experiment), annotated_of(&experiment, at)?)
         }
-        false => (vec![verify_target(what)?], vec![]),
+        false => (vec![data_target::named(what)?], vec![]),
     };
     let mut done = CommandOutput::ok("");
-    for VerifyTarget { data, labels } in plain {
+    for DataTarget { data, labels } in plain {
         let report = verify::verify(&data, at)?;
         if !report.is_sound() || (labels && !report.has_sound_labels()) {
             done.exit = 1;
@@ -114,21 +110,6 @@ fn verify(what: &str, at: &Locations) -> Result<CommandOutput> {
     Ok(done)
 }
 
-/// Rejects single pictures and weight files, which are neither data sets nor specs.
-fn refuse_other_files(what: &str) -> Result<(), Usage> {
-    let path = Path::new(what);
-    let instead = if !path.is_file() {
-        return Ok(());
-    } else if is_image(path) {
-        "is a picture; give its folder, or a list of pictures (.txt, .csv, .tsv)".into()
-    } else if ends_in(path, WEIGHTS) {
-        format!("is a weight file; use `hueristic weights inspect {what}`")
-    } else {
-        return Ok(());
-    };
-    Err(Usage(format!("{what} {instead}")))
-}
-
 /// The distinct devkits of a spec's annotated stages; generated scenes have no files to verify.
 fn annotated_of(experiment: &Experiment, at: &Locations) -> Result<Vec<VocSource>> {
     let mut seen: Vec<VocSource> = vec![];
@@ -143,17 +124,6 @@ fn annotated_of(experiment: &Experiment, at: &Locations) -> Result<Vec<VocSource
         }
     }
     Ok(seen)
-}
-
-fn is_spec(what: &str) -> bool {
-    let path = Path::new(what);
-    ends_in(path, &["yaml", "yml"]) || (path.is_file() && !ends_in(path, LISTS) && !ends_in(path, TABLES))
-}
-
-fn ends_in(path: &Path, endings: &[&str]) -> bool {
-    path.extension()
-        .and_then(OsStr::to_str)
-        .is_some_and(|own| endings.contains(&own.to_ascii_lowercase().as_str()))
 }
 
 /// The report of the devkit that `what` names: an annotated catalog entry, or a folder with the parts of a devkit.
@@ -174,62 +144,6 @@ fn devkit(what: &str, at: &Locations) -> Result<Option<VocReport>> {
         return Ok(Some(VocReport::of_source(&catalog::annotated(what, at)?)?));
     }
     Ok(None)
-}
-
-/// A data set to verify.
-struct VerifyTarget {
-    data: DataSpec,
-    /// Whether its labels are needed.
-    labels: bool,
-}
-
-impl VerifyTarget {
-    /// The crop is not used: images are verified as stored.
-    fn of(source: SourceSpec, labels: bool) -> Self {
-        Self { data: DataSpec::new(source, Count::of(1)), labels }
-    }
-}
-
-/// The data set that `what` names: a folder, list or table, or a catalog entry.
-fn verify_target(what: &str) -> Result<VerifyTarget> {
-    if let Some(source) = source_at(Path::new(what))? {
-        return Ok(VerifyTarget::of(source, false));
-    }
-    let absent = "not found; expected a folder, a list, a table, a spec, or a name in the catalog";
-    let usage =
-        |e: DataError| Usage(if what.contains('/') { format!("{what}: {absent}") } else { e.to_string() });
-    catalog::entry(what).map_err(usage)?;
-    Ok(VerifyTarget::of(SourceSpec::Catalog(what.into()), true))
-}
-
-/// The distinct data sets of a spec's stages on plain pictures.
-fn plain_of(experiment: &Experiment) -> Vec<VerifyTarget> {
-    let mut all: Vec<VerifyTarget> = vec![];
-    for (stage, data) in experiment.stages.iter().filter_map(|(_, stage)| Some((stage, stage.data()?))) {
-        match all.iter_mut().find(|known| known.data.source == data.source) {
-            Some(known) => known.labels |= stage.kind().needs_labels(),
-            None => all.push(VerifyTarget { data: data.clone(), labels: stage.kind().needs_labels() }),
-        }
-    }
-    all
-}
-
-/// The source at a path; None if there is no folder or file.
-fn source_at(path: &Path) -> Result<Option<SourceSpec>> {
-    let part = |name: &str| Some(path.join(name)).filter(|part| part.is_dir());
-    Ok(Some(match (part("train"), part("val")) {
-        (Some(train), Some(val)) => SourceSpec::folder(train, Some(val.into())),
-        _ if path.join("data_batch_1.bin").is_file() => SourceSpec::CifarBinary { dir: path.into() },
-        _ if path.is_dir() => SourceSpec::folder(path, None),
-        _ if path.is_file() && ends_in(path, LISTS) => {
-            SourceSpec::List { train: path.into(), val: None, root: None }
-        }
-        _ if path.is_file() && ends_in(path, TABLES) => {
-            let (image, label) = parquet::usual_columns(path)?;
-            SourceSpec::Parquet { train: vec![path.into()], val: vec![], image, label: Some(label) }
-        }
-        _ => return Ok(None),
-    }))
 }
 
 fn prior(path: &Path, out: &Path, at: &Locations) -> Result<CommandOutput> {

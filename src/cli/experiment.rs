@@ -89,7 +89,7 @@ pub(super) fn locations(data: Option<&PathBuf>) -> Result<Locations, Usage> {
         )));
     }
     let fallback = || std::env::var_os("HUERISTIC_DATA").map(PathBuf::from);
-    Ok(Locations { data: data.cloned().or_else(fallback) })
+    Ok(Locations { data: data.cloned().or_else(fallback), ..Locations::default() })
 }
 
 impl SpecArgs {

@@ -172,7 +172,10 @@ fn paths(source: &SourceSpec) -> Vec<&SpecPath> {
         SourceSpec::Parquet { train, val, .. } => train.iter().chain(val).collect(),
         SourceSpec::CifarBinary { dir } => vec![dir],
         SourceSpec::Voc(VocSource { devkit, sbd, .. }) => std::iter::once(devkit).chain(sbd).collect(),
-        SourceSpec::Catalog(_) | SourceSpec::Hub { .. } | SourceSpec::Scenes { .. } => Vec::new(),
+        SourceSpec::Catalog(_)
+        | SourceSpec::Hub { .. }
+        | SourceSpec::Shards(_)
+        | SourceSpec::Scenes { .. } => Vec::new(),
     }
 }
 
@@ -205,7 +208,7 @@ mod tests {
 
     #[test]
     fn an_absent_set_without_a_hub_entry_says_every_way() {
-        let at = Locations { data: Some("/no/such/folder".into()) };
+        let at = Locations { data: Some("/no/such/folder".into()), ..Locations::default() };
         let error = resolve("imagenet", &at).unwrap_err().to_string();
         for part in ["/no/such/folder", "--data DIR", "HUERISTIC_DATA", "imagenet/train", "image-net.org"] {
             assert!(error.contains(part), "`{part}` is not in: {error}");
@@ -216,7 +219,7 @@ mod tests {
     #[cfg(feature = "hub")]
     fn the_hub_comes_after_a_local_copy() {
         let dir = tempfile::tempdir().unwrap();
-        let at = Locations { data: Some(dir.path().into()) };
+        let at = Locations { data: Some(dir.path().into()), ..Locations::default() };
         assert!(matches!(resolve("cifar10", &at).unwrap(), SourceSpec::Hub { .. }));
         std::fs::create_dir(dir.path().join("cifar-10-batches-bin")).unwrap();
         assert!(matches!(resolve("cifar10", &at).unwrap(), SourceSpec::CifarBinary { .. }));

@@ -1,6 +1,6 @@
 //! The data set interface: an indexed set of images, one split at a time.
 
-use super::error::DataError;
+use super::{error::DataError, shard_layout::ShardLayout};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,19 @@ pub trait Dataset: Send + Sync {
     /// Display name: a path, or file and row.
     fn name(&self, index: usize) -> String;
     fn image(&self, index: usize) -> Result<RgbImage, DataError>;
+    /// The file of an image as it is stored, where the set stores one for each.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn encoded(&self, _index: usize) -> Result<Option<Vec<u8>>, DataError> {
+        Ok(None)
+    }
+    /// How training shuffles a set of which not every image is at hand at any time; None: as a whole.
+    fn layout(&self) -> Option<ShardLayout> {
+        None
+    }
+    /// Announces the images that will be read next, in this order.
+    fn prefetch(&self, _upcoming: &[usize]) {}
     /// SHA-256 of the identifying content (names, sizes, labels, generator version).
     fn fingerprint(&self) -> String;
     fn is_empty(&self) -> bool {

@@ -5,7 +5,7 @@ use super::{annotated_source::AnnotatedSource, source::SourceSpec, voc::source::
 use std::path::{Component, Path};
 
 /// Names of folders and files that tell the split or the layout, not the data set.
-const GENERIC: [&str; 11] = [
+const GENERIC: [&str; 12] = [
     "train",
     "training",
     "trainval",
@@ -17,6 +17,7 @@ const GENERIC: [&str; 11] = [
     "images",
     "pictures",
     ".",
+    "",
 ];
 
 /// Label of the data set that a folder or file belongs to: `photos` for `photos/train`, `photos/val.txt` and
@@ -43,13 +44,16 @@ fn names(path: &Path) -> Vec<String> {
     let mut names: Vec<String> = path.components().rev().filter_map(normal).collect();
     if let Some(last) = names.first_mut() {
         let stem = last.rsplit_once('.').filter(|(stem, end)| !stem.is_empty() && FILES.contains(end));
-        *last = without_shard(stem.map_or(last.as_str(), |(stem, _)| stem)).into();
+        *last = match stem {
+            Some((stem, "tar")) => without_number(stem).into(),
+            stem => without_shard(stem.map_or(last.as_str(), |(stem, _)| stem)).into(),
+        };
     }
     names
 }
 
 /// Extensions of files that hold or list data sets.
-const FILES: [&str; 4] = ["txt", "lst", "csv", "parquet"];
+const FILES: [&str; 5] = ["txt", "lst", "csv", "parquet", "tar"];
 
 /// `train-00000-of-00004` → `train`.
 fn without_shard(stem: &str) -> &str {
@@ -57,6 +61,12 @@ fn without_shard(stem: &str) -> &str {
     let shard = stem.rsplit_once("-of-").filter(|(_, all)| digits(all));
     let begun = shard.and_then(|(begun, _)| begun.rsplit_once('-')).filter(|(_, number)| digits(number));
     begun.map_or(stem, |(begun, _)| begun)
+}
+
+/// `train-{000000..000146}`, `train-*` and `train-000007` → `train`. Only a number → empty.
+fn without_number(stem: &str) -> &str {
+    let stem = stem.split(['{', '*', '?', '[']).next().unwrap_or(stem);
+    stem.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches(['-', '_', '.'])
 }
 
 fn is_generic(name: &str) -> bool {
@@ -71,7 +81,11 @@ impl SourceSpec {
             Self::Hub { repo, .. } => repo.clone(),
             Self::Scenes { .. } => "scenes".into(),
             Self::Voc(voc) => voc.label(),
-            Self::Folder { .. } | Self::List { .. } | Self::Parquet { .. } | Self::CifarBinary { .. } => {
+            Self::Folder { .. }
+            | Self::List { .. }
+            | Self::Parquet { .. }
+            | Self::Shards(_)
+            | Self::CifarBinary { .. } => {
                 self.paths().first().map_or_else(|| "pictures".into(), |path| of_path(path))
             }
         }
@@ -128,6 +142,9 @@ mod tests {
             ("parquet: { train: [/x/food/train.parquet] }", "food"),
             ("hub: { repo: owner/name, train: [a.parquet] }", "owner/name"),
             ("cifar_binary: { dir: /x/cifar-10-batches-bin }", "cifar-10-batches-bin"),
+            ("shards: { train: \"/x/food/train-{000000..000146}.tar\" }", "food"),
+            ("shards: { train: \"s3://bucket/birds/{00..10}.tar\" }", "birds"),
+            ("shards: { train: /x/pets-*.tar }", "pets"),
             ("voc: { devkit: /x/VOCdevkit, year: 2007, train: trainval }", "voc2007"),
             ("scenes: { train: 10, val: 10 }", "scenes"),
         ] {

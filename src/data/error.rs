@@ -19,6 +19,10 @@ pub enum DataError {
     /// One unusable image; the loader tolerates up to `max_bad` of them.
     #[error("{name}: {reason}")]
     Image { name: String, reason: String },
+    /// A file of many images that is unusable as a whole; the reason continues the sentence. Its images count as
+    /// unreadable.
+    #[error("{name} {reason}")]
+    Shard { name: String, reason: String },
     /// A line of a file list.
     #[error("{}:{line}: {reason}", path.display())]
     List { path: PathBuf, line: usize, reason: String },

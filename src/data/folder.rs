@@ -118,6 +118,10 @@ impl Files {
         &self.paths
     }
 
+    fn read(&self, index: usize) -> Result<Vec<u8>, String> {
+        std::fs::read(self.root.join(&self.paths[index])).map_err(|e| format!("cannot be read: {e}"))
+    }
+
     /// Number of files skipped for their extension.
     pub fn ignored(&self) -> usize {
         self.ignored
@@ -190,9 +194,11 @@ impl Dataset for Files {
     }
     fn image(&self, index: usize) -> Result<RgbImage, DataError> {
         let fault = |reason: String| DataError::Image { name: self.name(index), reason };
-        let bytes = std::fs::read(self.root.join(&self.paths[index]))
-            .map_err(|e| fault(format!("cannot be read: {e}")))?;
-        decode(&bytes).map_err(|e| fault(e.to_string()))
+        decode(&self.read(index).map_err(fault)?).map_err(|e| fault(e.to_string()))
+    }
+    fn encoded(&self, index: usize) -> Result<Option<Vec<u8>>, DataError> {
+        let fault = |reason| DataError::Image { name: self.name(index), reason };
+        self.read(index).map(Some).map_err(fault)
     }
     /// Covers class names, relative paths, labels and file contents or sizes: a copy elsewhere has the same
     /// fingerprint.

@@ -1,7 +1,8 @@
 //! Worker threads decode, resize and crop rows ahead of the training step; columns are cropped and images flipped
 //! when the batch is written (`destination`). Order and augmentation are functions of (seed, epoch, index).
 //!
-//! An epoch's order is a shuffle from `rng.split("shuffle")` at (epoch, 0); an image's crop and flip come from
+//! An epoch's order is a shuffle from `rng.split("shuffle")` at (epoch, 0), of the whole set or by its
+//! [layout](Dataset::layout); an image's crop and flip come from
 //! `rng.split("augment")` at (epoch, image index). So batches are identical for any number of threads, and the loader
 //! can seek to any [`Position`] directly. At least three batches are prefetched.
 //!
@@ -16,7 +17,7 @@ use super::{
     destination::Destination,
     error::DataError,
     source::DataSpec,
-    worker::{Shard, ShardId, ShardJob, ShardResult, WorkerContext, run_worker},
+    worker::{Fault, Shard, ShardId, ShardJob, ShardResult, WorkerContext, run_worker},
 };
 use crate::{bounded::part_of, progress::Progress, rng::Rng};
 use candle_core::{Device, Tensor};
@@ -74,6 +75,8 @@ pub struct Loader {
     order: (u64, Vec<usize>),
     ready: HashMap<ShardId, Shard>,
     faults: BTreeMap<usize, String>,
+    /// faults of whole files that were reported
+    told: HashSet<String>,
     upscaled: HashSet<usize>,
     waited: Duration,
     watched: Option<Progress>,
@@ -135,6 +138,7 @@ impl Loader {
             order: (0, Vec::new()),
             ready: HashMap::new(),
             faults: BTreeMap::new(),
+            told: HashSet::new(),
             upscaled: HashSet::new(),
             waited: Duration::ZERO,
             watched: None,
@@ -194,6 +198,7 @@ impl Loader {
         };
         self.ahead = self.position;
         self.generation += 1;
+        self.order.1.clear(); // what is read next is announced anew
         self.ready.clear();
         self.pool.forget();
     }
@@ -266,8 +271,8 @@ impl Loader {
         let enough = AHEAD.max((SHARDS_PER_THREAD * self.pool.threads.len()).div_ceil(shards));
         while self.in_flight() < enough && !self.ended(self.ahead) {
             let Position { epoch, batch } = self.ahead;
-            self.draw_order(epoch);
             let start = batch as usize * self.batch;
+            self.draw_order(epoch, start);
             let indices = &self.order.1[start..start + self.batch_len(self.ahead)];
             for (shard, indices) in indices.chunks(shard_len).enumerate() {
                 let id = ShardId { generation: self.generation, epoch, batch, shard };
@@ -277,15 +282,19 @@ impl Loader {
         }
     }
 
-    /// Sets `order` to the image order of `epoch`.
-    fn draw_order(&mut self, epoch: u64) {
+    /// Sets `order` to the image order of `epoch`, of which the images from `start` on are read next.
+    fn draw_order(&mut self, epoch: u64, start: usize) {
         if self.order.0 == epoch && !self.order.1.is_empty() {
             return;
         }
-        let mut order: Vec<usize> = (0..self.context.set.len()).collect();
-        if !self.context.pass.ends() {
-            order.shuffle(&mut self.shuffle.at(epoch, 0));
+        let (set, mut rng) = (&self.context.set, self.shuffle.at(epoch, 0));
+        let mut order: Vec<usize> = (0..set.len()).collect();
+        match set.layout() {
+            _ if self.context.pass.ends() => {}
+            Some(layout) => order = layout.order(&mut rng),
+            None => order.shuffle(&mut rng),
         }
+        set.prefetch(&order[start..]);
         self.order = (epoch, order);
     }
 
@@ -318,11 +327,16 @@ impl Loader {
     /// Records unreadable and upscaled images; warns once about each unreadable one and once in the process about a split with
     /// upscaled ones.
     fn count(&mut self, shard: &Shard) {
-        for (index, reason) in &shard.faults {
-            if !self.faults.contains_key(index) {
-                tracing::warn!("{}: {reason}; skipped", self.context.set.name(*index));
-                self.faults.insert(*index, reason.clone());
+        for (index, Fault { reason, is_of_file }) in &shard.faults {
+            if self.faults.contains_key(index) {
+                continue;
             }
+            if !is_of_file {
+                tracing::warn!("{}: {reason}; skipped", self.context.set.name(*index));
+            } else if self.told.insert(reason.clone()) {
+                tracing::warn!("{reason}; its images are skipped");
+            }
+            self.faults.insert(*index, reason.clone());
         }
         if let (true, Some(first)) = (self.upscaled.is_empty(), shard.upscaled.first()) {
             let (set, crop) = (&self.context.set, self.context.policy.side());

@@ -26,6 +26,8 @@ mod pass; // image order and augmentation of a loader
 mod pillow; // Pillow's resize
 pub mod proposals; // object proposals
 pub mod scenes; // procedural generator
+pub mod shard_layout; // order of an epoch over shards
+pub mod shards; // WebDataset shards
 pub mod source; // SourceSpec, DataSpec
 pub mod subset; // some pictures, evenly over the classes
 pub mod transforms;

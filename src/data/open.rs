@@ -9,10 +9,12 @@ use super::{
     list,
     parquet::{ColumnNames, Parquet},
     scenes::Scenes,
+    shards::{ShardSet, ShardsSource},
     source::{DataSpec, HoldOut, Locations, SourceSpec},
     view::{CACHE_BYTES, DatasetView},
     voc,
 };
+use crate::released::cache_folder;
 #[cfg(feature = "hub")]
 use crate::text::excerpt;
 #[cfg(feature = "hub")]
@@ -26,12 +28,12 @@ pub fn open(spec: &DataSpec, split: Split, at: &Locations) -> Result<Arc<dyn Dat
     let mut view = match &spec.source {
         SourceSpec::Catalog(name) => {
             let entry = catalog::entry(name)?;
-            let set = source(&catalog::resolve(name, at)?, split, &entry.classes)?;
+            let set = source(&catalog::resolve(name, at)?, split, &entry.classes, at)?;
             let names = entry.names_for(set.classes());
             let view = DatasetView::new(set);
             if let Some(names) = names { view.named(names) } else { view }
         }
-        other => DatasetView::new(source(other, split, &[])?),
+        other => DatasetView::new(source(other, split, &[], at)?),
     };
     if let Some(limit) = spec.limit.and_then(|limit| limit.of(split)) {
         view = view.sample(limit);
@@ -40,7 +42,12 @@ pub fn open(spec: &DataSpec, split: Split, at: &Locations) -> Result<Arc<dyn Dat
 }
 
 /// Opens one split of a resolved source; `names` are the catalog's class names.
-fn source(source: &SourceSpec, split: Split, names: &[String]) -> Result<Arc<dyn Dataset>, DataError> {
+fn source(
+    source: &SourceSpec,
+    split: Split,
+    names: &[String],
+    at: &Locations,
+) -> Result<Arc<dyn Dataset>, DataError> {
     Ok(match source {
         SourceSpec::Catalog(name) => {
             return Err(DataError::Spec(format!("catalog entry `{name}` refers to another catalog entry")));
@@ -60,6 +67,7 @@ fn source(source: &SourceSpec, split: Split, names: &[String]) -> Result<Arc<dyn
             Arc::new(parquet(train, val, ColumnNames { image, label: label.as_deref() }, split, names)?)
         }
         SourceSpec::Hub { .. } => Arc::new(hub(source, split, names)?),
+        SourceSpec::Shards(source) => Arc::new(shards(source, split, names, at)?),
         SourceSpec::CifarBinary { dir } => cifar(dir, split)?,
         SourceSpec::Voc(source) => Arc::new(voc::set::photographs(source, split)?),
         SourceSpec::Scenes { train, val, size, seed } => {
@@ -90,6 +98,24 @@ fn listed(
     }
     let set = list::open(val.ok_or(DataError::NoSplit { split: "val" })?, root)?;
     Ok(if train.is_file() { set.relabeled(list::open(train, root)?.labels(), names) } else { set })
+}
+
+fn shards(
+    source: &ShardsSource,
+    split: Split,
+    names: &[String],
+    at: &Locations,
+) -> Result<ShardSet, DataError> {
+    let cache = at.cache.clone().unwrap_or_else(cache_folder);
+    let set = ShardSet::open(source, split, &cache)?;
+    if split == Split::Train {
+        return Ok(set);
+    }
+    match ShardSet::open(source, Split::Train, &cache) {
+        Ok(mut train) => Ok(set.relabeled(train.labels(), names)),
+        Err(DataError::Missing { .. }) => Ok(set),
+        Err(error) => Err(error),
+    }
 }
 
 fn parquet<P: AsRef<Path>>(

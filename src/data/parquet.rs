@@ -113,7 +113,7 @@ impl Parquet {
         at(&group.paths, row, || table.values(group.group, column))
     }
 
-    fn encoded(&self, index: usize) -> Result<ByteArray, String> {
+    fn value(&self, index: usize) -> Result<ByteArray, String> {
         let group = self.group_of(index);
         let row = index - group.first;
         if let Some(bytes) = self.held(group, row)? {
@@ -198,7 +198,11 @@ impl Dataset for Parquet {
     }
     fn image(&self, index: usize) -> Result<RgbImage, DataError> {
         let fault = |reason: String| DataError::Image { name: self.name(index), reason };
-        decode(self.encoded(index).map_err(fault)?.data()).map_err(|e| fault(e.to_string()))
+        decode(self.value(index).map_err(fault)?.data()).map_err(|e| fault(e.to_string()))
+    }
+    fn encoded(&self, index: usize) -> Result<Option<Vec<u8>>, DataError> {
+        let fault = |reason| DataError::Image { name: self.name(index), reason };
+        self.value(index).map(|bytes| Some(bytes.data().to_vec())).map_err(fault)
     }
     /// Covers file sizes, row counts, labels and class names, the bytes of files up to 64 MiB, and the paths and
     /// sizes of referenced image files.

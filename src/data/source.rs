@@ -1,10 +1,10 @@
 //! The data section of a spec.
 
-use super::voc::source::VocSource;
 pub use super::{
     dataset::{Dataset, RgbImage, Split},
     error::DataError,
 };
+use super::{shards::source::ShardsSource, voc::source::VocSource};
 use crate::{
     bounded::{BatchSize, Count, Fraction, Part, Pixels, SceneCount, SceneSize},
     spec_path::SpecPath,
@@ -80,6 +80,8 @@ pub enum SourceSpec {
         #[serde(default = "label_column")]
         label: Option<String>,
     },
+    /// Tar files as WebDataset writes them, of this machine, a web server, or an S3 store.
+    Shards(ShardsSource),
     /// The original CIFAR-10 binary folder, through candle-datasets (feature `cifar`).
     CifarBinary {
         /// Folder of the binary files (`data_batch_1.bin`).
@@ -118,6 +120,7 @@ impl SourceSpec {
             Self::List { train, val, root } => of([train].into_iter().chain(val).chain(root)),
             Self::Parquet { train, val, .. } => of(train.iter().chain(val)),
             Self::CifarBinary { dir } => vec![dir],
+            Self::Shards(shards) => shards.paths(),
             Self::Voc(voc) => voc.paths(),
             Self::Catalog(_) | Self::Hub { .. } | Self::Scenes { .. } => vec![],
         }
@@ -133,6 +136,7 @@ impl std::fmt::Display for SourceSpec {
             Self::Folder { train, .. } | Self::List { train, .. } => write!(f, "{}", train.display()),
             Self::Parquet { train, .. } => f.write_str(&first(train)),
             Self::Hub { repo, .. } => f.write_str(repo),
+            Self::Shards(shards) => write!(f, "{}", shards.train.display()),
             Self::CifarBinary { dir } => write!(f, "{}", dir.display()),
             Self::Voc(voc) => voc.fmt(f),
             Self::Scenes { .. } => f.write_str("scenes"),
@@ -251,8 +255,11 @@ fn one_percent() -> Fraction {
     Fraction::of(0.01)
 }
 
-/// Folder of local copies: `--data DIR`, else `HUERISTIC_DATA`, else none. Set once by the command line.
+/// Folders of this machine. Set once by the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Locations {
+    /// Local copies: `--data DIR`, else `HUERISTIC_DATA`, else none.
     pub data: Option<PathBuf>,
+    /// What is kept of shards; None: the cache of the program.
+    pub cache: Option<PathBuf>,
 }

@@ -94,6 +94,7 @@ fn kind(source: &SourceSpec) -> &'static str {
         SourceSpec::List { .. } => "list",
         SourceSpec::Parquet { .. } => "parquet",
         SourceSpec::Hub { .. } => "hub",
+        SourceSpec::Shards(_) => "shards",
         SourceSpec::CifarBinary { .. } => "CIFAR binary",
         SourceSpec::Voc(_) => "PASCAL VOC",
         SourceSpec::Scenes { .. } => "scenes",

@@ -3,6 +3,7 @@
 use super::{
     dataset::{Dataset, RgbImage},
     error::DataError,
+    shard_layout::ShardLayout,
 };
 use crate::rng::Rng;
 use rand::RngExt;
@@ -103,6 +104,21 @@ impl Dataset for DatasetView {
             cache.used.fetch_sub(image.pixels.len(), Relaxed);
         }
         Ok(image)
+    }
+    fn encoded(&self, index: usize) -> Result<Option<Vec<u8>>, DataError> {
+        self.set.encoded(self.stored(index))
+    }
+    fn layout(&self) -> Option<ShardLayout> {
+        let layout = self.set.layout()?;
+        Some(self.chosen.as_ref().map(|chosen| layout.of(chosen)).unwrap_or(layout))
+    }
+    fn prefetch(&self, upcoming: &[usize]) {
+        match &self.chosen {
+            None => self.set.prefetch(upcoming),
+            Some(chosen) => {
+                self.set.prefetch(&upcoming.iter().map(|&index| chosen[index]).collect::<Vec<_>>())
+            }
+        }
     }
     fn fingerprint(&self) -> String {
         match &self.chosen {

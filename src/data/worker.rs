@@ -48,13 +48,21 @@ pub(super) struct ShardJob {
 /// A finished shard; `Err` if its thread panicked.
 pub(super) type ShardResult = (ShardId, Result<Shard, String>);
 
+/// Why an image cannot be read.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub reason: String,
+    /// Whether the reason names a file of many images, for all of which it is the same.
+    pub is_of_file: bool,
+}
+
 #[derive(Default)]
 pub(super) struct Shard {
     /// one for each index
     pub images: Vec<CroppedImage>,
     pub indices: Vec<usize>,
-    /// unreadable images encountered: index, reason
-    pub faults: Vec<(usize, String)>,
+    /// unreadable images encountered, by index
+    pub faults: Vec<(usize, Fault)>,
     /// images smaller than the crop, scaled up
     pub upscaled: Vec<usize>,
 }
@@ -114,7 +122,7 @@ impl WorkerContext {
                     shard.indices.push(candidate);
                     return;
                 }
-                Err(error) => shard.faults.push((candidate, reason(error))),
+                Err(error) => shard.faults.push((candidate, error.into())),
             }
         }
     }
@@ -135,10 +143,13 @@ impl WorkerContext {
     }
 }
 
-/// The reason without the name, which the loader stores separately.
-fn reason(error: DataError) -> String {
-    match error {
-        DataError::Image { reason, .. } => reason,
-        other => other.to_string(),
+/// The reason is without the name of the image, which the loader knows.
+impl From<DataError> for Fault {
+    fn from(error: DataError) -> Self {
+        match error {
+            DataError::Image { reason, .. } => Self { reason, is_of_file: false },
+            DataError::Shard { .. } => Self { reason: error.to_string(), is_of_file: true },
+            other => Self { reason: other.to_string(), is_of_file: false },
+        }
     }
 }

@@ -324,6 +324,12 @@ fn check_source(path: &[&str], source: Option<&SourceSpec>) -> Result<(), Locate
         Some(SourceSpec::Hub { repo, revision, train, val, .. }) => {
             return check_hub(path, (repo.as_str(), revision.as_deref()), [("train", train), ("val", val)]);
         }
+        Some(SourceSpec::Shards(shards)) => {
+            let wrong = |(key, reason)| {
+                LocatedDiagnostic::value([path, &["shards", key]].concat(), Diagnostic::new(reason))
+            };
+            return shards.check().map_err(wrong);
+        }
         Some(SourceSpec::Folder { val: Some(_), hold_out: Some(_), .. }) => {
             let fault = Diagnostic::new("the folder has both `val` and `hold_out`");
             let fault = fault.note("take one of them out");

@@ -1,7 +1,7 @@
 //! Downloads from any web server, for files that are not on the hub: resumed where an earlier attempt ended, hashed as they
 //! arrive, with the progress bar of hub downloads. The proxies of the environment are used.
 
-use crate::progress;
+use crate::{progress, text::causes};
 use indicatif::ProgressBar;
 use reqwest::{
     StatusCode,
@@ -10,7 +10,6 @@ use reqwest::{
 };
 use sha2::{Digest, Sha256};
 use std::{
-    error::Error,
     fs::{File, OpenOptions, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
     path::Path,
@@ -123,17 +122,4 @@ fn continues(response: &Response, length: u64) -> bool {
 
 fn local(error: io::Error) -> Failure {
     Failure::Final(format!("cannot write the file: {error}"))
-}
-
-/// An error with its causes, which alone say what went wrong: a name that is not found, a refused connection.
-fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        if !text.contains(&inner.to_string()) {
-            text += &format!(": {inner}");
-        }
-        cause = inner.source();
-    }
-    text
 }

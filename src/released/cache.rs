@@ -26,7 +26,7 @@ impl WeightCache {
     /// The user's cache: `hueristic` beside the folder that `HF_HUB_CACHE` names, else in `HF_HOME`, else in
     /// `~/.cache/huggingface`.
     pub fn from_env() -> Self {
-        Self { folder: folder(|name| env::var_os(name).map(PathBuf::from)), offline: hub::offline() }
+        Self { folder: cache_folder(), offline: hub::offline() }
     }
 
     /// Where the file of a release is, or will be.
@@ -129,6 +129,11 @@ impl WeightCache {
         let addresses = release.addresses.join(" or ");
         ReleaseError::Absent { name: name.into(), reason, addresses, path: self.path(release) }
     }
+}
+
+/// The folder of what the program keeps for its user.
+pub fn cache_folder() -> PathBuf {
+    folder(|name| env::var_os(name).map(PathBuf::from))
 }
 
 /// Hugging Face's rule for the hub's cache, of which this folder is the neighbor.

@@ -4,5 +4,5 @@
 mod cache;
 mod catalog;
 
-pub use cache::WeightCache;
+pub use cache::{WeightCache, cache_folder};
 pub use catalog::{Release, ReleaseError, releases};

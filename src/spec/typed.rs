@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     data::voc::lists::ListName,
-    spec_path::{SpecPath, WeightPath},
+    spec_path::{ShardPath, SpecPath, WeightPath},
     weight_source,
 };
 use serde::de::{
@@ -124,6 +124,7 @@ impl<'s> ReadContext<'s> {
 /// Whether a newtype holds a path, or may.
 fn is_path(newtype: &str, text: &str) -> bool {
     [SpecPath::NAME, WeightPath::NAME].contains(&newtype)
+        || (newtype == ShardPath::NAME && !ShardPath::is_remote(Path::new(text)))
         || (newtype == ListName::NAME && ListName::is_path(text))
 }
 

@@ -4,6 +4,7 @@ mod decode;
 mod loader;
 mod proposals;
 mod scenes;
+mod shards;
 #[path = "../skipping/mod.rs"]
 mod skipping;
 mod sources;

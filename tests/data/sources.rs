@@ -66,7 +66,8 @@ fn values(set: &dyn Dataset) -> Vec<(u8, Option<u32>)> {
 
 /// The folder of real data sets, if it contains this one.
 fn real(path: &str) -> Option<Locations> {
-    super::skipping::data(path).map(|_| Locations { data: Some(super::skipping::data_folder()) })
+    super::skipping::data(path)
+        .map(|_| Locations { data: Some(super::skipping::data_folder()), ..Locations::default() })
 }
 
 #[test]
@@ -777,7 +778,7 @@ fn catalog_names_are_given_only_to_the_folders_they_belong_to() {
         write(dir.path(), &format!("imagenette2-160/{split}/n01440764/1.png"), &png(1));
         write(dir.path(), &format!("imagenette2-160/{split}/n03888257/1.png"), &png(1));
     }
-    let at = Locations { data: Some(dir.path().into()) };
+    let at = Locations { data: Some(dir.path().into()), ..Locations::default() };
     let set = open(&spec(SourceSpec::Catalog("imagenette160".into())), Split::Val, &at).unwrap();
     // two of the ten: calling the second one "English springer" would be wrong
     assert_eq!(set.classes(), ["n01440764", "n03888257"]);

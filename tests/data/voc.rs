@@ -155,7 +155,8 @@ fn present(set: &dyn Annotated, index: usize, of: Presence) -> Vec<usize> {
 
 /// The folder of real data sets, if it contains this one.
 fn real(path: &str) -> Option<Locations> {
-    super::skipping::data(path).map(|_| Locations { data: Some(super::skipping::data_folder()) })
+    super::skipping::data(path)
+        .map(|_| Locations { data: Some(super::skipping::data_folder()), ..Locations::default() })
 }
 
 #[test]
@@ -615,13 +616,13 @@ fn specs_are_read_with_their_defaults() {
 
 #[test]
 fn the_catalog_knows_which_sets_are_annotated() {
-    let at = Locations { data: Some("/no/such/folder".into()) };
+    let at = Locations { data: Some("/no/such/folder".into()), ..Locations::default() };
     let fault = catalog::annotated("cifar10", &at).unwrap_err().to_string();
     assert!(fault.contains("neither boxes nor masks") && fault.contains("voc2007, voc2012"), "{fault}");
     let absent = catalog::annotated("voc2007", &at).unwrap_err().to_string();
     assert!(absent.contains("VOCdevkit/VOC2007") && absent.contains("VOCtest_06-Nov-2007.tar"), "{absent}");
     let toy = Toy::new();
-    let at = Locations { data: Some(toy.0.path().into()) };
+    let at = Locations { data: Some(toy.0.path().into()), ..Locations::default() };
     assert_eq!(catalog::annotated("voc2007", &at).unwrap().devkit.as_path(), toy.root());
 }
 

@@ -162,7 +162,7 @@ fn the_recipes_pass_check() -> Result<()> {
     ] {
         let spec = experiments.join(format!("{name}.yaml"));
         fs::copy(recipe(&format!("paper/{name}.yaml")), &spec)?;
-        let locations = Locations { data: Some(home.path().join("data")) };
+        let locations = Locations { data: Some(home.path().join("data")), ..Locations::default() };
         let plan = check(&Experiment::load(&spec, &[])?, &RunOptions { locations, ..home.options() })?;
         let text = plan.to_string();
         for part in parts {

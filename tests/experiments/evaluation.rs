@@ -213,7 +213,7 @@ fn imagenet(home: &Home) -> Result<Locations> {
             }
         }
     }
-    Ok(Locations { data: Some(home.path().join("data")) })
+    Ok(Locations { data: Some(home.path().join("data")), ..Locations::default() })
 }
 
 fn paper(name: &str) -> PathBuf {
@@ -318,7 +318,7 @@ fn the_papers_table_4_comes_out_of_its_spec() -> Result<()> {
             pictures(stage, "published", &folder.join("ours")),
         ]
     });
-    let locations = Locations { data: folder.parent().map(Path::to_path_buf) };
+    let locations = Locations { data: folder.parent().map(Path::to_path_buf), ..Locations::default() };
     let experiment = Experiment::load(&paper("table4"), sets.as_flattened())?;
     let Outcome::Finished { report: Some(report), .. } =
         run(&experiment, &RunOptions { locations, ..home.options() })?

@@ -130,6 +130,13 @@ fn data_sets_without_a_name_or_with_two_kinds_of_validation_pictures() {
         (2, "hold_out"),
         &["both `val` and `hold_out`", "take one of them out"],
     );
+    let shards = "source: { shards: { train: 'a-{0..1}.tar', val: 'b-{0..x}.tar' } }";
+    refused(
+        "colorization",
+        (data, shards),
+        (2, "'b-{0..x}.tar'"),
+        &["`{0..x}` is neither a range of numbers"],
+    );
     for label in ["''", "'  '"] {
         let text = format!("{data}, label: {label}");
         let message = load("colorization", data, &text).expect_err("it has no name");

@@ -10,6 +10,7 @@ mod lengths;
 mod monitor;
 mod networks;
 mod schema;
+mod shards;
 mod single_label;
 #[path = "../skipping/mod.rs"]
 mod skipping;

@@ -406,7 +406,7 @@ fn the_papers_recipe_passes_check() -> Result<()> {
         }
     }
     let spec = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/paper/pretext_split_brain.yaml");
-    let locations = Locations { data: Some(home.path().join("data")) };
+    let locations = Locations { data: Some(home.path().join("data")), ..Locations::default() };
     let plan =
         check(&Experiment::load(&spec, &[])?, &RunOptions { locations, ..home.options() })?.to_string();
     for part in [

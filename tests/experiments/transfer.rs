@@ -456,7 +456,10 @@ fn the_papers_recipes_pass_check() -> anyhow::Result<()> {
         bounds.iter().fold(xml, |xml, (from, to)| xml.replace(&format!(">{from}<"), &format!(">{to}<")));
     fs::write(data.join("VOCdevkit/VOC2012/Annotations/2008_000001.xml"), xml)?;
 
-    let options = experiment::RunOptions { locations: Locations { data: Some(data) }, ..home.options() };
+    let options = experiment::RunOptions {
+        locations: Locations { data: Some(data), ..Locations::default() },
+        ..home.options()
+    };
     for (name, parts) in [
         (
             "table2",

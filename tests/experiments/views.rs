@@ -453,7 +453,7 @@ fn the_papers_recipes_pass_check() -> Result<()> {
     ] {
         let spec =
             Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("experiments/paper/pretext_{name}.yaml"));
-        let locations = Locations { data: Some(home.path().join("data")) };
+        let locations = Locations { data: Some(home.path().join("data")), ..Locations::default() };
         let plan = check(&Experiment::load(&spec, &[])?, &RunOptions { locations, ..home.options() })?;
         let text = plan.to_string();
         for part in parts {

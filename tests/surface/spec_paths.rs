@@ -49,6 +49,16 @@ stages:
       data: { source: { parquet: { train: [a/parquet-0, a/parquet-1], val: [a/parquet-2] } }, crop: 32 }
       task: colorization
       train: *train
+  shards:
+    pretext:
+      data: { source: { shards: { train: 'a/shards-{0..1}.tar', val: a/shards-2.tar } }, crop: 32 }
+      task: colorization
+      train: *train
+  stores:
+    pretext:
+      data: { source: { shards: { train: 's3://me/t-{0..1}.tar', val: 'https://me/v.tar' } }, crop: 32 }
+      task: colorization
+      train: *train
   binary:
     pretext:
       data: { source: { cifar_binary: { dir: a/binary } }, crop: 32 }
