@@ -38,6 +38,9 @@
 //! what lies between passes. Activations are NHWC, `(B, H, W, C)`, everywhere; weight files keep the OIHW order and Caffe's
 //! layer names, ResNets torchvision's.
 //!
+//! Several processes train together ([`train::collective`]): each runs its share of the passes of an update, and all sum
+//! gradients and statistics in the order of the ranks. Rank 0 runs the experiment; the others follow its commands.
+//!
 //! A colorizer is a network, the gray picture that it sees ([`backbones::input`]), and the meaning of its output
 //! ([`pretext::colorizer`]); `colorize`, evaluations and panels use nothing else. Colorizers with a loss of their own share
 //! one implementation of training ([`pretext::colorizer_task`]).

@@ -2,13 +2,19 @@
 
 use clap::Parser;
 use hueristic::{
-    cli::{Cli, Failure},
+    cli::{Cli, CommandOutput, Failure},
     text,
-    train::{heap, program},
+    train::{
+        collective::{self, Launcher},
+        heap, program,
+    },
 };
 use std::{
     io::{ErrorKind, Write, stderr, stdout},
+    panic::{self, AssertUnwindSafe},
     process::ExitCode,
+    thread,
+    time::Duration,
 };
 
 // Training allocates and frees the same large buffers in every step; this allocator retains them (see `heap`).
@@ -31,19 +37,47 @@ fn main() -> ExitCode {
     heap::retain();
     let cli = Cli::parse();
     cli.start_logging();
-    match cli.run() {
-        Ok(done) => match writeln!(stdout(), "{}", text::printable(done.text.trim_end())) {
-            // Ignore a closed pipe, as in `hueristic show … | head`.
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => ExitCode::FAILURE,
-            _ => ExitCode::from(done.exit),
-        },
-        Err(error) => {
-            let failure = Failure::of(&error);
-            // A closed stderr cannot be reported.
-            let _ = writeln!(stderr(), "{failure}");
-            ExitCode::from(failure.exit())
+    let launcher = Launcher::from_env();
+    // A process that panics must not leave the others waiting.
+    match panic::catch_unwind(AssertUnwindSafe(|| cli.run())) {
+        Ok(Ok(done)) => {
+            collective::finish();
+            match launcher {
+                Some(launcher) if launcher.follows() => ExitCode::from(done.exit),
+                _ => print(&done),
+            }
+        }
+        Ok(Err(error)) => fail(&Failure::of(&error), launcher),
+        Err(_) => {
+            collective::abort(PANICKED);
+            ExitCode::from(PANICKED)
         }
     }
+}
+
+/// Exit code of a panic, as Rust has it.
+const PANICKED: u8 = 101;
+
+fn print(done: &CommandOutput) -> ExitCode {
+    match writeln!(stdout(), "{}", text::printable(done.text.trim_end())) {
+        // Ignore a closed pipe, as in `hueristic show … | head`.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::from(done.exit),
+    }
+}
+
+/// Reports an error, and ends the other processes. One that all have is reported by the first, which ends the others while
+/// they wait.
+fn fail(failure: &Failure, launcher: Option<Launcher>) -> ExitCode {
+    let mut text = failure.to_string();
+    if let Some(Launcher { rank, .. }) = launcher.filter(Launcher::follows) {
+        thread::sleep(Duration::from_millis(1500 + 500 * rank as u64));
+        text = format!("rank {rank}: {text}");
+    }
+    // A closed stderr cannot be reported.
+    let _ = writeln!(stderr(), "{text}");
+    collective::abort(failure.exit());
+    ExitCode::from(failure.exit())
 }
 
 /// Defaults of variables that candle and the standard library read; those that are set are kept.

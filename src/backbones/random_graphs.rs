@@ -170,6 +170,7 @@ fn by_candle(rows: &[Layer], params: &Params, x: &Tensor, rng: &Rng) -> Result<V
                     mean: fresh(0.0)?,
                     var: fresh(1.0)?,
                     weight: Var::zeros(1, DType::F32, x.device())?,
+                    deferred: None,
                 };
                 let affine = weight.as_ref().zip(bias.as_ref());
                 batch_norm_train(input, affine, &running, norm.options.momentum, norm.options.eps, false)?

@@ -5,11 +5,14 @@ use crate::{
     data::source::Locations,
     experiment::{self, JobShard, Outcome, RunOptions, Seeds, SweepPoint},
     spec,
-    train::interrupt,
+    train::{
+        collective::{self, RankOptions, Ranks},
+        interrupt,
+    },
 };
 use anyhow::{Context, Result};
 use clap::Args;
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// A spec and its command-line overrides.
 #[derive(Args, Debug)]
@@ -37,7 +40,7 @@ pub(super) struct SpecArgs {
     threads: Option<u16>,
 }
 
-/// A spec, and the part of it to run.
+/// A spec, the part of it to run, and the processes that run it.
 #[derive(Args, Debug)]
 pub(super) struct RunArgs {
     #[command(flatten)]
@@ -46,6 +49,13 @@ pub(super) struct RunArgs {
     /// same --out: this is job I of N, from 0. In an array of Slurm with `--array=0-7`: `$SLURM_ARRAY_TASK_ID/8`
     #[arg(long, value_name = "I/N")]
     shard_jobs: Option<JobShard>,
+    /// Refuse to run unless a launcher (mpirun, srun) started so many processes. They share every batch: `train.batch` is that of
+    /// all together [default: as many as were started]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    ranks: Option<u32>,
+    /// Of several processes, end all when one was not heard of for so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(2..))]
+    rank_timeout: u32,
 }
 
 /// A spec and the depth of its check.
@@ -103,21 +113,25 @@ impl SpecArgs {
     }
 
     /// Options for points, which have name and device in common.
-    fn options(&self, points: &[SweepPoint]) -> Result<RunOptions> {
+    fn options(&self, points: &[SweepPoint], ranks: Ranks) -> Result<RunOptions> {
         threads::set(self.threads)?;
         let experiment = &points.first().context("a spec has an experiment")?.experiment;
         Ok(RunOptions {
             out: self.out.clone().unwrap_or_else(|| out::runs(&self.spec, &experiment.name)),
             locations: locations(self.data.as_ref())?,
             device: self.device.open(experiment.compute)?,
+            ranks,
         })
     }
 }
 
 /// Runs the experiment and prints the paths of tables, plots and pictures.
 pub(super) fn run(args: &RunArgs) -> Result<CommandOutput> {
+    let size = args.ranks.map(|ranks| ranks as usize);
+    let silence = Duration::from_secs(args.rank_timeout.into());
+    let ranks = collective::start(RankOptions { size, silence })?;
     let points = args.spec.points()?;
-    let options = args.spec.options(&points)?;
+    let options = args.spec.options(&points, ranks)?;
     match experiment::run_points(&points, &options, args.shard_jobs)? {
         Outcome::Finished { report, pictures } => {
             let report = report.map(|paths| paths.to_string());
@@ -133,13 +147,14 @@ pub(super) fn run(args: &RunArgs) -> Result<CommandOutput> {
             text: "stopped; the same command resumes from the last checkpoint".into(),
             exit: u8::try_from(interrupt::EXIT_CODE).unwrap_or(u8::MAX),
         }),
+        Outcome::Followed => Ok(CommandOutput::ok("")),
     }
 }
 
 /// Prints what a run would do; the exit code is 1 if it would fail.
 pub(super) fn check(args: &CheckArgs) -> Result<CommandOutput> {
     let points = args.spec.points()?;
-    let options = args.spec.options(&points)?;
+    let options = args.spec.options(&points, Ranks::default())?;
     let outlook = match args.no_estimate {
         true => experiment::check_points(&points, &options)?,
         false => experiment::check_and_estimate_points(&points, &options)?,

@@ -1,6 +1,8 @@
 //! Error messages for users.
 
-use crate::{hub::HubError, spec::SpecError, text, weight_source::UnknownWeights};
+use crate::{
+    hub::HubError, spec::SpecError, text, train::collective::StartError, weight_source::UnknownWeights,
+};
 use std::{error::Error, fmt, fmt::Write};
 
 /// A usage error: the request is invalid, and the text says what to do.
@@ -25,7 +27,10 @@ impl<'a> Failure<'a> {
         let malformed = |e: &(dyn Error + 'static)| {
             matches!(e.downcast_ref(), Some(HubError::Address(_))) || e.is::<UnknownWeights>()
         };
-        let theirs = self.error.chain().any(|e| e.is::<SpecError>() || e.is::<Usage>() || malformed(e));
+        let theirs = self
+            .error
+            .chain()
+            .any(|e| e.is::<SpecError>() || e.is::<Usage>() || e.is::<StartError>() || malformed(e));
         if theirs { 2 } else { 1 }
     }
 }

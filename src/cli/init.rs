@@ -11,6 +11,7 @@ use crate::{
     },
     spec::{relative, schema::schema},
     text::counted,
+    train::collective::Ranks,
 };
 use anyhow::{Context, Result};
 use clap::{Args, builder::PossibleValuesParser};
@@ -151,7 +152,12 @@ pub(super) fn run(args: &InitArgs) -> Result<CommandOutput> {
     warn(&draft, &pictures);
     tracing::info!("timing an update on some of the pictures");
     let scratch = tempfile::tempdir().context("cannot create a temporary folder")?;
-    let runs = RunOptions { out: scratch.path().into(), locations: Locations::default(), device };
+    let runs = RunOptions {
+        out: scratch.path().into(),
+        locations: Locations::default(),
+        device,
+        ranks: Ranks::default(),
+    };
     let update = draft.rehearse(scratch.path(), &runs)?;
     let mut text = draft.text(draft.epochs(update), update);
     if args.schema {

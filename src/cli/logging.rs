@@ -23,17 +23,20 @@ impl FormatTime for TimeOfDay {
     }
 }
 
-/// Initializes logging: `RUST_LOG`, or info from this crate and warnings from others. `quiet` also ends progress lines.
-pub(super) fn start(verbose: bool, quiet: bool) {
+/// Initializes logging: `RUST_LOG`, or info from this crate and warnings from others. `quiet` also ends progress lines. A
+/// process that `follows` another is silent: that one says the same.
+pub(super) fn start(verbose: bool, quiet: bool, follows: bool) {
     let default = match (verbose, quiet) {
+        _ if follows => "off",
         (true, _) => "info,hueristic=debug",
         (_, true) => "warn",
         _ => "warn,hueristic=info",
     };
-    if quiet {
+    if quiet || follows {
         progress::set_quiet();
     }
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let filter = EnvFilter::try_from_default_env().ok().filter(|_| !follows);
+    let filter = filter.unwrap_or_else(|| EnvFilter::new(default));
     let terminal = stderr().is_terminal();
     let log = fmt::fmt().with_env_filter(filter).with_writer(|| Above).with_target(false).with_ansi(terminal);
     // A second call in the same process (tests) keeps the first subscriber.

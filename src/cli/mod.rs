@@ -36,7 +36,10 @@ mod weights;
 pub use failure::Failure;
 pub use output::CommandOutput;
 
-use crate::{ops::conv::check_simd, train::program};
+use crate::{
+    ops::conv::check_simd,
+    train::{collective::Launcher, program},
+};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::sync::LazyLock;
 
@@ -162,7 +165,8 @@ enum Verb {
 impl Cli {
     /// Initializes logging to stderr.
     pub fn start_logging(&self) {
-        logging::start(self.verbose, self.quiet);
+        let launcher = Launcher::from_env();
+        logging::start(self.verbose, self.quiet, launcher.is_some_and(|launcher| launcher.follows()));
     }
 
     /// Runs the command.
@@ -171,6 +175,13 @@ impl Cli {
     /// Those of the command; [`Failure::of`] converts them to a message and an exit code.
     pub fn run(self) -> anyhow::Result<CommandOutput> {
         check_simd().map_err(failure::Usage)?;
+        if let (Some(Launcher { size, .. }), false) =
+            (Launcher::from_env(), matches!(self.verb, Verb::Run(_)))
+        {
+            let reason =
+                format!("the launcher started {size} processes, of which only `run` makes use: start one");
+            return Err(failure::Usage(reason).into());
+        }
         match self.verb {
             Verb::Init(args) => init::run(&args),
             Verb::Run(args) => experiment::run(&args),

@@ -8,6 +8,7 @@ use crate::{
         clean::{CleanOptions, Cleaning},
         diff, list,
     },
+    train::collective::Ranks,
 };
 use anyhow::Result;
 use candle_core::Device;
@@ -133,7 +134,8 @@ fn current(spec: &Path, args: &CleanArgs, found: &FoundRuns) -> Result<Vec<Curre
     let outs: BTreeSet<PathBuf> =
         own().filter_map(|run| run.dir.canonicalize().ok()?.ancestors().nth(2).map(PathBuf::from)).collect();
     let current = |out: PathBuf| {
-        let options = RunOptions { out, locations: locations.clone(), device: Device::Cpu };
+        let options =
+            RunOptions { out, locations: locations.clone(), device: Device::Cpu, ranks: Ranks::default() };
         experiment::current_runs(&points, &options)
     };
     outs.into_iter().map(current).collect()

@@ -59,6 +59,13 @@ pub struct Position {
     pub batch: u64,
 }
 
+/// Which of a common order of batches are a loader's own.
+#[derive(Clone, Copy, Debug)]
+struct LoaderShare {
+    first: usize,
+    of: usize,
+}
+
 /// An iterator over the batches of one data set. Dropping it stops its threads.
 pub struct Loader {
     context: Arc<WorkerContext>,
@@ -66,6 +73,7 @@ pub struct Loader {
     batch: usize,
     to: Destination,
     shuffle: Rng,
+    share: LoaderShare,
     /// the next batch to return
     position: Position,
     /// the next batch to hand to the workers
@@ -132,6 +140,7 @@ impl Loader {
             batch,
             to: Destination::new(device)?,
             shuffle: rng.split("shuffle"),
+            share: LoaderShare { first: 0, of: 1 },
             position: Position::default(),
             ahead: Position::default(),
             generation: 0,
@@ -143,6 +152,17 @@ impl Loader {
             waited: Duration::ZERO,
             watched: None,
         })
+    }
+
+    /// From here on, takes number `first` of every `of` batches: the share of one of several processes in a common order.
+    pub fn take_share(&mut self, first: usize, of: usize) {
+        self.share = LoaderShare { first, of };
+        self.seek(self.position);
+    }
+
+    /// Images of a batch.
+    pub fn batch(&self) -> usize {
+        self.batch
     }
 
     /// Returns the next batch; None at the end of a sequential pass (`rewind` restarts it).
@@ -196,6 +216,7 @@ impl Loader {
             Pass::Once => Position { epoch: 0, batch: to.batch.min(per_epoch) },
             Pass::Draw => Position { epoch: to.epoch, batch: to.batch.min(per_epoch) },
         };
+        self.position = self.later(self.position, self.share.first);
         self.ahead = self.position;
         self.generation += 1;
         self.order.1.clear(); // what is read next is announced anew
@@ -214,6 +235,11 @@ impl Loader {
 
     pub fn dataset(&self) -> &Arc<dyn Dataset> {
         &self.context.set
+    }
+
+    /// Time spent waiting for decoders since the last call of [`Self::take_wait`].
+    pub fn waited(&self) -> Duration {
+        self.waited
     }
 
     /// Time spent waiting for decoders since the last call.
@@ -236,6 +262,14 @@ impl Loader {
     }
 
     fn after(&self, at: Position) -> Position {
+        self.later(at, self.share.of)
+    }
+
+    fn later(&self, at: Position, batches: usize) -> Position {
+        (0..batches).fold(at, |at, _| self.next(at))
+    }
+
+    fn next(&self, at: Position) -> Position {
         let next = Position { batch: at.batch + 1, ..at };
         if !self.context.pass.ends() && next.batch >= self.batches_per_epoch() as u64 {
             return Position { epoch: at.epoch + 1, batch: 0 };
@@ -247,7 +281,7 @@ impl Loader {
     fn in_flight(&self) -> usize {
         let per_epoch = self.batches_per_epoch() as u64;
         let index = |at: Position| at.epoch * per_epoch + at.batch;
-        (index(self.ahead) - index(self.position)) as usize
+        (index(self.ahead) - index(self.position)) as usize / self.share.of
     }
 
     /// Images per shard: a batch is split evenly over all threads.

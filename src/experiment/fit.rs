@@ -14,6 +14,7 @@ use crate::{
         loader::{Loader, LoaderOptions},
         source::{Dataset, Split},
     },
+    device,
     evaluation::monitor::{MonitorSets, MonitorSpec, RepresentationMonitor},
     nn::weights,
     report::{
@@ -26,7 +27,9 @@ use crate::{
     spec,
     train::{
         checkpoint::{self, Checkpoint},
-        fit::{FitOutcome, fit},
+        collective::Ranks,
+        fit::{FitOptions, FitOutcome, fit},
+        follow::follow,
         log,
         manifest::{self, FitName},
         monitor::Monitoring,
@@ -66,6 +69,8 @@ pub struct StageRun {
     pub seed: u64,
     pub rng: Rng,
     pub device: Device,
+    /// The processes that train together.
+    pub ranks: Ranks,
     /// Run directory of the stage that this one starts from.
     pub upstream: Option<PathBuf>,
     /// The network of that stage.
@@ -106,6 +111,12 @@ impl StageRun {
     pub fn name(&self) -> FitName {
         let (experiment, stage) = (self.experiment.clone(), self.stage.clone());
         FitName { experiment, stage, row: self.plan.row.name.clone(), column: self.plan.row.column.clone() }
+    }
+
+    /// The device, and how many processes share the work.
+    pub fn device(&self) -> String {
+        let device = device::describe(&self.device);
+        if self.ranks.are_many() { format!("{device}, {} processes", self.ranks.size()) } else { device }
     }
 
     /// Name of the table row.
@@ -155,20 +166,38 @@ impl StageRun {
     /// # Errors
     /// As [`Self::loader`].
     pub fn loader_of(&self, set: Arc<dyn Dataset>, split: Split) -> Result<Loader> {
+        self.loader_with(set, split, 1)
+    }
+
+    /// As [`Self::loader_of`], with batches that `parts` share.
+    fn loader_with(&self, set: Arc<dyn Dataset>, split: Split, parts: usize) -> Result<Loader> {
         let view = self.plan.pictures.view(split)?;
         let (max_bad, threads) = self.plan.pictures.source.reading_options();
-        let feed = LoaderOptions { batch: view.batch, pass: view.pass, flip: view.flip, max_bad, threads };
+        let feed =
+            LoaderOptions { batch: view.batch / parts, pass: view.pass, flip: view.flip, max_bad, threads };
         Ok(Loader::with_policy(set, view.framing.clone(), feed, &self.rng, &self.device)?)
     }
 
-    /// Trains as planned; `None` if the user interrupted it.
+    /// Loader of this process's share of the training batches.
+    fn share(&self) -> Result<Loader> {
+        let mut loader = self.loader_with(self.sets.split(Split::Train), Split::Train, self.ranks.size())?;
+        loader.take_share(self.ranks.rank(), self.ranks.size());
+        Ok(loader)
+    }
+
+    /// Trains as planned; `None` if the user interrupted it, and on processes that follow another.
     pub fn train(&self, task: &mut dyn Task, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
         if let Some(rehearsal) = &self.rehearsal {
             return self.rehearse(task, &mut rehearsal.borrow_mut()).map(|()| None);
         }
-        let (mut train, mut val) = (self.loader(Split::Train)?, self.loader(Split::Val)?);
-        let monitoring = self.monitoring();
-        match fit(task, &mut train, Some(&mut val), self.training()?, &self.rng, run, monitoring)? {
+        let mut train = self.share()?;
+        if !self.ranks.leads() {
+            follow(task, &mut train, self.training()?, &self.rng, &self.ranks)?;
+            return Ok(None);
+        }
+        let (mut val, monitoring) = (self.loader(Split::Val)?, self.monitoring());
+        let options = FitOptions { spec: self.training()?, rng: &self.rng, ranks: &self.ranks };
+        match fit(task, &mut train, Some(&mut val), options, run, monitoring)? {
             FitOutcome::Finished(metrics) => Ok(Some(metrics)),
             FitOutcome::Interrupted { .. } => Ok(None),
         }

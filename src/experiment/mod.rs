@@ -35,6 +35,8 @@ mod readiness; // checks of a fit
 
 mod preflight; // checks before the first step
 
+mod ranks; // several processes
+
 mod summary; // report, pictures, and checks of what has run
 
 mod check; // the dry run
@@ -55,12 +57,13 @@ pub use sources::{ColorizationMethodSpec, InitSpec, WeightSource};
 pub use spec::{Experiment, Seeds};
 pub use summary::Outcome;
 
+use crate::train::collective::Command;
 use anyhow::Result;
 use preflight::{Downloads, preflight};
 use run::PlannedRun;
 
 /// Runs every stage of a resolved experiment for every seed, then writes `out/NAME/report/`. A stage whose inputs hash
-/// to a finished run is not run again.
+/// to a finished run is not run again. Of several processes, the first does so, and the others train with it.
 ///
 /// # Errors
 /// All problems that can be detected before the first step; later, unreadable data, a run directory that is in use or
@@ -75,17 +78,24 @@ pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
 /// # Errors
 /// As [`run`]; a stage that has failed in another job.
 pub fn run_points(points: &[SweepPoint], options: &RunOptions, shard: Option<JobShard>) -> Result<Outcome> {
+    let ranks = &options.ranks;
+    ranks::check_device(ranks, options.device.is_cpu())?;
     let planned = preflight(points, options, Downloads::Made)?;
-    preflight::warn_of_mistakes(&planned);
     let stages = || planned.iter().flat_map(|point| &point.seeds).flatten();
     let fits: Vec<&PlannedRun> = stages().flat_map(|stage| &stage.fits).collect();
+    ranks::agree(ranks, points, &fits)?;
+    if !ranks.leads() {
+        return ranks::follow(ranks, &fits).map(|()| Outcome::Followed);
+    }
+    preflight::warn_of_mistakes(&planned);
     let finished = match &shard {
         None => queue::run_all(&fits)?,
         Some(shard) => queue::share(&fits, shard)?,
     };
-    if finished {
-        summary::summarize(points, &planned, options, shard.is_some())
-    } else {
-        Ok(Outcome::Interrupted)
-    }
+    let outcome = match finished {
+        true => summary::summarize(points, &planned, options, shard.is_some())?,
+        false => Outcome::Interrupted,
+    };
+    ranks.tell(&Command::End)?;
+    Ok(outcome)
 }

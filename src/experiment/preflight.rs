@@ -26,7 +26,7 @@ use crate::{
     nn::weights,
     rng::Rng,
     spec::Diagnostic,
-    train::spec::TrainOptions,
+    train::{collective::Ranks, spec::TrainOptions},
     weight_source::{self, PendingDownload},
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -44,6 +44,8 @@ pub struct RunOptions {
     /// Local copies of data sets.
     pub locations: Locations,
     pub device: Device,
+    /// The processes that train together.
+    pub ranks: Ranks,
 }
 
 /// What becomes of released weights that are not in the cache.
@@ -309,6 +311,7 @@ impl Preflight<'_> {
             seed,
             rng,
             device: self.options.device.clone(),
+            ranks: self.options.ranks.clone(),
             upstream: dir,
             upstream_network,
             located,

@@ -10,9 +10,10 @@ use super::{
     sources::{InitSpec, Start},
 };
 use crate::{
-    backbones::calibrate::check_layers, bounded::part_of, data::source::Split, train::run_dir::RunDir,
+    backbones::calibrate::check_layers, bounded::part_of, data::source::Split, key_error::KeyError,
+    train::run_dir::RunDir,
 };
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
@@ -33,7 +34,20 @@ pub fn check_ready(planned: &PlannedRun) -> Result<()> {
     // Loaders validate their options on creation.
     let train = fit.plan.pictures.train.as_ref().map_or(Ok(()), |_| fit.loader(Split::Train).map(drop));
     let val = fit.loader(Split::Val).map(drop);
-    all([check_buildable(planned), upstream, val, train, stage.kind().check_ready(fit)]).map(drop)
+    let share = check_share(planned);
+    all([share, check_buildable(planned), upstream, val, train, stage.kind().check_ready(fit)]).map(drop)
+}
+
+/// Checks that the processes that train together can share a batch.
+fn check_share(PlannedRun { fit, .. }: &PlannedRun) -> Result<()> {
+    let (Some(train), ranks) = (&fit.plan.train, fit.ranks.size()) else { return Ok(()) };
+    let batch = train.batch.get();
+    ensure!(
+        batch.is_multiple_of(ranks),
+        KeyError::new(["train", "batch"], format!("{ranks} processes cannot share {batch} pictures equally"))
+            .advice(format!("`batch` is that of all together: use a multiple of {ranks}"))
+    );
+    Ok(())
 }
 
 /// Checks that the network can be built for its pictures, with its initial weights.

@@ -2,9 +2,10 @@
 
 use super::{fit::StageRun, plan::WEIGHTS, stages::Stage};
 use crate::{
-    atomic_write, device,
+    atomic_write,
     report::results::RESULTS,
     train::{
+        collective::Command,
         extend::extend,
         lock::InUse,
         manifest::{self, Manifest, RunInfo, RunOutcome},
@@ -97,16 +98,26 @@ impl PlannedRun {
 
     /// Verifies a finished fit, and says that it is kept.
     fn keep(&self, manifest: &Manifest) -> Result<()> {
-        let StageRun { place, device, .. } = &self.fit;
+        let place = &self.fit.place;
         verify_outputs(&place.dir, manifest)?;
         let by = &manifest.about.device;
-        let by = if *by == device::describe(device) { String::new() } else { format!(" by {by}") };
+        let by = if *by == self.fit.device() { String::new() } else { format!(" by {by}") };
         let shared = place.shared.as_ref();
         let kept =
             shared.map_or(format!("finished before{by}, kept"), |other| format!("the same as `{other}`"));
         tracing::info!("{kept}: {}", place.dir.display());
         self.warn_of_other_monitor();
         Ok(())
+    }
+
+    /// Trains with rank 0, which alone runs the fit: nothing is stored.
+    ///
+    /// # Errors
+    /// Those of the fit.
+    pub fn follow(&self) -> Result<()> {
+        let scratch = tempfile::tempdir().context("cannot create a temporary folder")?;
+        let mut run = RunDir::open(&scratch.path().join("run"), &self.fit.spec)?;
+        self.stage.kind().run(&self.fit, &mut run).map(drop).with_context(|| self.fit.label.clone())
     }
 
     /// Writes the plan, and the layer table of a network that has one for the size of its pictures.
@@ -145,7 +156,7 @@ impl PlannedRun {
 
     fn begin(&self, mut run: RunDir) -> Result<bool> {
         let fit = &self.fit;
-        let device = device::describe(&fit.device);
+        let device = fit.device();
         let data = fit.sets.fingerprints();
         let about = RunInfo { device, seed: fit.seed, data, fit: Some(fit.name()) };
         let longer = fit.place.extends.as_ref().filter(|_| run.steps() == 0);
@@ -155,6 +166,9 @@ impl PlannedRun {
             tracing::warn!("{}: {warning}", fit.label);
             run.set_diverged(Some(warning.to_string()));
             run.warn(warning.to_string());
+        }
+        if fit.plan.train.is_some() {
+            fit.ranks.tell(&Command::Fit(fit.hash.clone()))?;
         }
         match self.stage.kind().run(fit, &mut run) {
             Ok(Some(metrics)) => run.finish(&metrics).map(|()| true),

@@ -32,6 +32,8 @@ pub enum Outcome {
     ReportedElsewhere { report: PathBuf },
     /// Interrupted by the user; the same command resumes.
     Interrupted,
+    /// Another process has run it, and this one has trained with it.
+    Followed,
 }
 
 /// Reports on finished fits, and checks their results. Of processes that share them, the first to come here writes the report.

@@ -311,12 +311,13 @@ impl BatchNorm {
         if options.affine {
             affine = Some(scale_and_shift(params, name, channels)?);
         }
-        let Running { mean, var, weight } = statistics(channels, &device)?;
+        let Running { mean, var, weight, .. } = statistics(channels, &device)?;
         let mut buffer = |which: &str, value: Var| params.add_buffer(&format!("{name}.{which}"), &value);
         let running = Running {
             mean: buffer("running_mean", mean)?,
             var: buffer("running_var", var)?,
             weight: buffer("weight_sum", weight)?,
+            deferred: None,
         };
         Ok(Self { affine, running, options })
     }
@@ -350,7 +351,9 @@ impl BatchNorm {
     /// The statistics that a batch in `mode` updates; None where the running ones normalize.
     fn statistics(&self, x: &Tensor, mode: &Mode) -> Result<Option<Running>> {
         Ok(match mode {
-            Mode::Train(_) if mode.learns() => Some(self.running.clone()),
+            Mode::Train(training) if mode.learns() => {
+                Some(Running { deferred: training.statistics.clone(), ..self.running.clone() })
+            }
             Mode::Train(_) | Mode::Initialization => {
                 Some(statistics(self.running.mean.elem_count(), x.device())?)
             }
@@ -488,6 +491,7 @@ fn statistics(channels: usize, device: &Device) -> Result<Running> {
         mean: Var::zeros(channels, DType::F32, device)?,
         var: Var::ones(channels, DType::F32, device)?,
         weight: Var::zeros(1, DType::F32, device)?,
+        deferred: None,
     })
 }
 

@@ -8,13 +8,22 @@ pub mod params;
 pub mod schedule;
 pub mod weights;
 
-use crate::{ops::tape::Tape, rng::Rng};
+use crate::{
+    ops::{
+        batch_norm::{DeferredStatistics, SeenStatistics},
+        tape::Tape,
+    },
+    rng::Rng,
+};
+use std::sync::PoisonError;
 
 /// A training pass: its random stream, already keyed by the step, and the tape on which networks record it.
 #[derive(Clone, Debug)]
 pub struct TrainingPass {
     pub rng: Rng,
     pub tape: Tape,
+    /// Where the statistics of its batches are left, if the running ones do not learn them at once.
+    statistics: Option<DeferredStatistics>,
     /// Whether parameters and running statistics learn from it.
     learns: bool,
 }
@@ -22,7 +31,18 @@ pub struct TrainingPass {
 impl TrainingPass {
     /// A pass with an empty tape.
     pub fn new(rng: Rng) -> Self {
-        Self { rng, tape: Tape::default(), learns: true }
+        Self { rng, tape: Tape::default(), statistics: None, learns: true }
+    }
+
+    /// The same pass, whose running statistics do not learn from it yet.
+    pub fn deferring(self) -> Self {
+        Self { statistics: Some(DeferredStatistics::default()), ..self }
+    }
+
+    /// Takes what the running statistics are to learn from it, in order.
+    pub fn take_statistics(&self) -> Vec<SeenStatistics> {
+        let seen = self.statistics.as_ref().map(|seen| seen.lock().unwrap_or_else(PoisonError::into_inner));
+        seen.map(|mut seen| std::mem::take(&mut *seen)).unwrap_or_default()
     }
 
     /// The same pass through a network that does not learn from it, such as the adversary of the network in training:

@@ -15,6 +15,7 @@ use crate::op::{CpuInput, CpuOutput, Op, apply, compute, evaluate, output, wide}
 use crate::op::{CudaInput, CudaOutput};
 use candle_core::{DType, Result, Shape, Tensor, Var, bail};
 use rows::{ChannelParams, add_moments, channel_sums};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Update rule of the running statistics.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,6 +34,42 @@ pub struct Running {
     pub mean: Var,
     pub var: Var,
     pub weight: Var,
+    /// Where batches leave their statistics instead of updating these; on the CPU.
+    pub deferred: Option<DeferredStatistics>,
+}
+
+/// Statistics of the batches of one pass, in order, which the running ones are to learn.
+pub type DeferredStatistics = Arc<Mutex<Vec<SeenStatistics>>>;
+
+/// Statistics of a batch, and the running ones that are to learn them.
+#[derive(Clone, Debug)]
+pub struct SeenStatistics {
+    running: Running,
+    /// f64 `(C)`, the variance biased.
+    mean: Tensor,
+    var: Tensor,
+    samples: usize,
+    momentum: Momentum,
+}
+
+impl SeenStatistics {
+    /// Samples per channel, means, and variances, for [`SeenStatistics::learn`].
+    pub fn numbers(&self) -> Vec<f64> {
+        let values = |table: &Tensor| table.to_vec1::<f64>().unwrap_or_default();
+        [vec![self.samples as f64], values(&self.mean), values(&self.var)].concat()
+    }
+
+    /// Lets the running statistics learn those of another batch, the next of `numbers`.
+    ///
+    /// # Errors
+    /// Fewer numbers than channels.
+    pub fn learn(&self, numbers: &mut impl Iterator<Item = f64>) -> Result<()> {
+        let channels = self.mean.elem_count();
+        let samples = numbers.next().unwrap_or_default() as usize;
+        let mut table = || Tensor::from_iter(numbers.take(channels), self.mean.device());
+        let (mean, var) = (table()?, table()?);
+        self.running.update(&mean, &var, samples, self.momentum)
+    }
 }
 
 impl Running {
@@ -228,7 +265,16 @@ impl Normalize {
             return Self::of_tables(&tables, relu, true);
         }
         let (mean, var) = (statistics.get(0)?, statistics.get(1)?);
-        running.update(&mean, &var, samples, momentum)?;
+        match &running.deferred {
+            Some(deferred) => deferred.lock().unwrap_or_else(PoisonError::into_inner).push(SeenStatistics {
+                running: Running { deferred: None, ..running.clone() },
+                mean: mean.clone(),
+                var: var.clone(),
+                samples,
+                momentum,
+            }),
+            None => running.update(&mean, &var, samples, momentum)?,
+        }
         Self::new(&mean, &var, eps, relu, true, wide(x.dtype()))
     }
 

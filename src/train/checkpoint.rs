@@ -47,8 +47,11 @@ pub struct State {
     version: u32,
     /// Completed updates.
     pub step: usize,
-    /// Position at which the training loader resumes.
+    /// Position at which the training loader resumes, in batches of one process.
     pub position: Position,
+    /// Processes that shared a batch.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    ranks: usize,
     /// Running means not yet written to the log.
     pub window: IntervalMeans,
     /// Best validations so far, best first.
@@ -78,6 +81,7 @@ impl State {
             version: VERSION,
             step: 0,
             position: Position::default(),
+            ranks: 1,
             window: IntervalMeans::default(),
             best: vec![],
             validated: None,
@@ -89,6 +93,23 @@ impl State {
             monitor: None,
         }
     }
+
+    /// Goes on with another number of processes: from the next whole batch of one of them.
+    pub fn divide_among(&mut self, ranks: usize) {
+        if ranks != self.ranks {
+            let (now, before) = (ranks as u64, self.ranks.max(1) as u64);
+            self.position.batch = (self.position.batch * now).div_ceil(before);
+            self.ranks = ranks;
+        }
+    }
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(ranks: &usize) -> bool {
+    *ranks == 1
 }
 
 /// A checkpoint in memory.

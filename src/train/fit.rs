@@ -2,6 +2,7 @@
 
 use super::{
     checkpoint::{self, Resumed, State},
+    collective::{Command, Ranks, give_state},
     deferred::DeferredScalars,
     due::{Due, SaveClock},
     interrupt,
@@ -13,12 +14,21 @@ use super::{
     run_dir::RunDir,
     spec::TrainOptions,
     task::{Metric, Task},
-    update::{StepContext, flush, update},
+    update::{StepContext, Updated, flush, update},
     warning::Warning,
 };
 use crate::{data::loader::Loader, progress::Progress, rng::Rng};
 use anyhow::{Context, Result};
 use std::time::Instant;
+
+/// How a task is trained.
+#[derive(Clone, Copy)]
+pub struct FitOptions<'a> {
+    pub spec: &'a TrainOptions,
+    pub rng: &'a Rng,
+    /// This process, which leads, and those that train with it.
+    pub ranks: &'a Ranks,
+}
 
 /// How training ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,8 +50,7 @@ pub fn fit(
     task: &mut dyn Task,
     train: &mut Loader,
     mut val: Option<&mut Loader>,
-    spec: &TrainOptions,
-    rng: &Rng,
+    FitOptions { spec, rng, ranks }: FitOptions,
     run: &mut RunDir,
     mut monitoring: Option<Monitoring>,
 ) -> Result<FitOutcome> {
@@ -49,6 +58,9 @@ pub fn fit(
     let total = spec.steps.get();
     let mut learner = Learner::new(task, spec)?;
     let Resumed { mut state, warnings } = checkpoint::resume(run, &mut learner, train, rng)?;
+    state.divide_among(ranks.size());
+    train.seek(state.position);
+    give_state(ranks, &learner, state.step, state.position)?;
     let mut log = Log::open(run, &state, total, learner.task.params().device())?;
     warnings.into_iter().try_for_each(|warning| log.warn(run, warning))?;
     if state.step > 0 {
@@ -74,14 +86,16 @@ pub fn fit(
         let began = Instant::now();
         let lr = spec.schedule.rate(learner.optimizer.base_lr(), state.step, total);
         let key = rng.split("step").split(&state.step.to_string());
-        let context = StepContext { step: state.step + 1, key, lr, spec };
-        let images = update(&mut learner, train, &context, &mut pending, &mut state.window)
-            .with_context(|| format!("step {}", context.step))?;
+        let context = StepContext { step: state.step + 1, key, lr, spec, ranks };
+        ranks.tell(&Command::Step)?;
+        let Updated { images, stop, seconds } =
+            update(&mut learner, train, &context, &mut pending, &mut state.window)
+                .with_context(|| format!("step {}", context.step))?;
         state.step += 1;
         state.position = train.position();
 
         let due = Due::after(state.step, spec, &saving, Instant::now());
-        let stop = interrupt::requested() && state.step < total;
+        let stop = stop && state.step < total;
         let is_told = log.is_told(state.step);
         if due.log || due.save || due.validate || stop || is_told {
             // Synchronizes with the device, so that the step time below includes the device's work.
@@ -93,6 +107,7 @@ pub fn fit(
         }
         let busy = began.elapsed();
         log.step(&state, lr, Pace { busy, waited: train.take_wait(), images }, is_told);
+        log.ranks(&seconds);
         state.monitor.iter_mut().for_each(|monitor| monitor.trained(busy));
         let epoch = epoch(train);
         if due.log {
@@ -116,9 +131,11 @@ pub fn fit(
             saving.saved(began, Instant::now());
         }
         if stop {
+            ranks.tell(&Command::Rest)?;
             return Ok(FitOutcome::Interrupted { step: state.step });
         }
     }
+    ranks.tell(&Command::Rest)?;
     if let Some(val) = val.filter(|_| state.validated.as_ref().is_none_or(|(step, _)| *step < total)) {
         let epoch = epoch(train);
         validate(&mut learner, val, spec, epoch, &mut state, &mut log, run)?;

@@ -7,6 +7,7 @@
 //!
 //! The flag is process-wide, as signals are: once set, every loop that polls it stops.
 
+use crate::progress;
 use anyhow::{Context, Result};
 use std::{
     fs,
@@ -137,5 +138,5 @@ fn leave_scratch() -> MutexGuard<'static, Option<PathBuf>> {
 }
 
 fn say(advice: &str) {
-    eprintln!("\nstopping: finishing this step and writing a checkpoint{advice}");
+    progress::tell(&format!("\nstopping: finishing this step and writing a checkpoint{advice}"));
 }

@@ -46,6 +46,8 @@ pub struct Log {
     events: Events,
     progress: Progress,
     pace: Option<Pace>,
+    /// Of each rank, since the last line, seconds of waiting for pictures, and of passes.
+    rank_seconds: Vec<[f64; 2]>,
     emitted: HashSet<String>,
     faults: HashSet<String>,
 }
@@ -64,6 +66,7 @@ impl Log {
             events: Events::create(run.path(), (step > 0).then_some(step))?,
             progress: Progress::new(run.label(), step, total, device),
             pace: None,
+            rank_seconds: vec![],
             emitted: HashSet::new(),
             faults: HashSet::new(),
         };
@@ -100,6 +103,28 @@ impl Log {
         }
     }
 
+    /// Adds an update's seconds of each rank, of several.
+    pub fn ranks(&mut self, seconds: &[[f64; 2]]) {
+        self.rank_seconds.resize(seconds.len(), [0.0; 2]);
+        let values = self.rank_seconds.iter_mut().flatten().zip(seconds.iter().flatten());
+        values.for_each(|(sum, seconds)| *sum += seconds);
+    }
+
+    /// For each rank the share of its time that it waited for pictures; and how much longer than the mean the slowest took.
+    fn rank_shares(&mut self) -> Vec<(String, f64)> {
+        let seconds: Vec<[f64; 2]> = self.rank_seconds.drain(..).filter(|[_, busy]| *busy > 0.0).collect();
+        let shares = seconds.iter().enumerate();
+        let mut named: Vec<_> = shares
+            .map(|(rank, [waited, busy])| (format!("rank{rank}_waiting_share"), waited / busy))
+            .collect();
+        let busy = || seconds.iter().map(|[_, busy]| *busy);
+        let mean = busy().sum::<f64>() / seconds.len().max(1) as f64;
+        if seconds.len() > 1 {
+            named.push(("rank_imbalance".into(), busy().fold(0.0, f64::max) / mean - 1.0));
+        }
+        named
+    }
+
     /// Writes the means since the last call and resets them.
     pub fn train(&mut self, run: &mut RunDir, state: &mut State, epoch: f64, lr: f64) -> Result<()> {
         let mut values = state.window.means();
@@ -107,6 +132,9 @@ impl Log {
         let pace = self.pace.unwrap_or_default();
         let timing = TIMING.into_iter().zip([pace.rate(), pace.waiting()]);
         values.extend(timing.filter_map(|(name, value)| Some((name.to_string(), value?))));
+        if pace.rate().is_some() {
+            values.extend(self.rank_shares());
+        }
         self.record(state, epoch, "train", &values)?;
         state.levels.log(&state.window);
         run.log(&self.line(state, lr).full())?;

@@ -39,6 +39,8 @@ pub mod retention; // the best checkpoints // digest of metrics.jsonl
 
 pub mod learner; // task, optimizer, averaged weights
 
+pub mod collective; // several processes
+
 pub mod checkpoint; // save, resume
 pub mod progress; // the progress line
 
@@ -50,3 +52,4 @@ pub mod trial; // measured cost of training
 pub mod due; // actions after an update
 
 pub mod fit; // the training loop
+pub mod follow; // that of further processes

@@ -1,6 +1,7 @@
 //! Measures the cost of training from a few updates and part of a validation. All results are discarded.
 
 use super::{
+    collective::Ranks,
     deferred::DeferredScalars,
     interval_means::IntervalMeans,
     learner::Learner,
@@ -44,13 +45,14 @@ pub fn trial(
     rng: &Rng,
 ) -> Result<Trial> {
     let (mut learner, mut pending) = (Learner::new(task, spec)?, DeferredScalars::default());
+    let ranks = Ranks::default();
     let (mut first, mut later, mut step) = (Durations::default(), Durations::default(), 0);
     let start = Instant::now();
     while !later.is_enough() {
         let (epoch, began) = (train.position().epoch, Instant::now());
         let lr = spec.schedule.rate(learner.optimizer.base_lr(), step, spec.steps.get());
         let key = rng.split("step").split(&step.to_string());
-        let context = StepContext { step: step + 1, key, lr, spec };
+        let context = StepContext { step: step + 1, key, lr, spec, ranks: &ranks };
         let mut window = IntervalMeans::default();
         update(&mut learner, train, &context, &mut pending, &mut window)?;
         flush(&mut pending, &mut window)?;

@@ -272,7 +272,12 @@ fn running(x: &Tensor) -> Result<Running> {
         Var::from_tensor(&((noise * 0.3)? + value)?.to_dtype(wide(x.dtype()))?.to_device(x.device())?)
     };
     let noise = random(&[channels], 5);
-    Ok(Running { mean: var(&noise, 0.1)?, var: var(&noise, 0.8)?, weight: var(&random(&[1], 6), 2.0)? })
+    Ok(Running {
+        mean: var(&noise, 0.1)?,
+        var: var(&noise, 0.8)?,
+        weight: var(&random(&[1], 6), 2.0)?,
+        deferred: None,
+    })
 }
 
 /// The shapes of the gradient checks; fc6's many channels of few rows; one channel; channels that fill no pack, and packs
@@ -330,7 +335,8 @@ fn running_statistics_move_alike() {
         let var = |value: f64, n: usize| {
             Var::from_tensor(&Tensor::full(value, n, &Device::Cpu)?.to_dtype(wide(dtype))?.to_device(device)?)
         };
-        let running = Running { mean: var(0.5, 37)?, var: var(2.0, 37)?, weight: var(0.0, 1)? };
+        let running =
+            Running { mean: var(0.5, 37)?, var: var(2.0, 37)?, weight: var(0.0, 1)?, deferred: None };
         let mut last = None;
         for x in batches {
             let x = x.to_dtype(dtype)?.to_device(device)?;

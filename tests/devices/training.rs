@@ -23,7 +23,8 @@ use hueristic::{
     pretext::colorization::{Colorization, ColorizationSpec, RebalanceSpec},
     rng::Rng,
     train::{
-        fit::fit,
+        collective::Ranks,
+        fit::{FitOptions, fit},
         manifest::RunInfo,
         run_dir::RunDir,
         spec::TrainSpec,
@@ -361,12 +362,12 @@ fn train(path: &Path, device: &Device, breaks_at: Option<usize>) -> Result<usize
     let mut run = RunDir::open(path, SPEC)?;
     run.begin(RunInfo { device: format!("{:?}", device.location()), seed: 3, ..RunInfo::default() })?;
     let mut task = Breaking { task: colorization(&small_alexnet(), device), steps: 0, breaks_at };
+    let spec = parse::<TrainSpec>(SPEC).in_steps(12).unwrap();
     let ended = fit(
         &mut task,
         &mut loader(4, device),
         None,
-        &parse::<TrainSpec>(SPEC).in_steps(12).unwrap(),
-        &Rng::new(3),
+        FitOptions { spec: &spec, rng: &Rng::new(3), ranks: &Ranks::default() },
         &mut run,
         None,
     );

@@ -4,6 +4,7 @@ use candle_core::Device;
 use hueristic::{
     data::source::Locations,
     experiment::{Experiment, RunOptions, SweepPoint},
+    train::collective::Ranks,
 };
 use std::{
     fs,
@@ -23,7 +24,12 @@ impl Home {
 
     /// Runs are written to `runs`; there are no local copies of data sets.
     pub fn options(&self) -> RunOptions {
-        RunOptions { out: self.path().join("runs"), locations: Locations::default(), device: Device::Cpu }
+        RunOptions {
+            out: self.path().join("runs"),
+            locations: Locations::default(),
+            device: Device::Cpu,
+            ranks: Ranks::default(),
+        }
     }
 
     /// Asserts that every run below `runs` reports only metrics of its plan.

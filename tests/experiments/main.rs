@@ -9,6 +9,7 @@ mod key_errors;
 mod lengths;
 mod monitor;
 mod networks;
+mod ranks;
 mod schema;
 mod shards;
 mod single_label;

@@ -17,7 +17,8 @@ use hueristic::{
     pretext::{rotation::RotationSpec, view_classifier::ViewClassifier},
     rng::Rng,
     train::{
-        fit::fit,
+        collective::Ranks,
+        fit::{FitOptions, fit},
         manifest::{Manifest, RunInfo},
         monitor::{Measurement, Monitor, Monitoring},
         run_dir::RunDir,
@@ -301,7 +302,8 @@ fn a_network_that_collapses_in_training_is_warned_of() -> Result<()> {
         run.begin(RunInfo::default())?;
         let monitoring = Monitoring::new(Box::new(monitor(&["conv4"], 32)?), 1, f64::MAX);
         let train = serde_json::from_str::<TrainSpec>(&train)?.in_steps(40)?;
-        fit(&mut task, &mut loader, None, &train, &Rng::new(0), &mut run, Some(monitoring))?;
+        let options = FitOptions { spec: &train, rng: &Rng::new(0), ranks: &Ranks::default() };
+        fit(&mut task, &mut loader, None, options, &mut run, Some(monitoring))?;
         run.finish(&[])?;
         let warnings = Manifest::read(temp.path())?.expect("a manifest").warnings;
         let warned = warnings.iter().any(|warning| warning.contains("the features of conv4 have collapsed"));

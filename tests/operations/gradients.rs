@@ -187,7 +187,7 @@ fn running(channels: usize) -> Running {
         Var::from_tensor(&((noise * 0.3).unwrap() + value).unwrap()).unwrap()
     };
     let weight = Var::zeros(1, DType::F64, &device()).unwrap();
-    Running { mean: var(0.1), var: var(0.8), weight }
+    Running { mean: var(0.1), var: var(0.8), weight, deferred: None }
 }
 
 const NORMS: &[&[usize]] = &[&[3, 3, 5, 2], &[1, 4, 3, 3], &[5, 4], &[2, 1]];
@@ -491,6 +491,7 @@ fn threads_change_no_bit() {
                 mean: Var::zeros(40, DType::F32, &Device::Cpu).unwrap(),
                 var: Var::ones(40, DType::F32, &Device::Cpu).unwrap(),
                 weight: Var::zeros(1, DType::F32, &Device::Cpu).unwrap(),
+                deferred: None,
             };
             let y = batch_norm_train(&x, None, &norm, Momentum::Caffe(0.999), 1e-5, true).unwrap();
             let y = max_pool2d(&y, geometry(3, 2, 1, true)).unwrap();

@@ -156,6 +156,7 @@ fn running(channels: usize) -> Running {
         mean: Var::zeros(channels, DType::F64, &device()).unwrap(),
         var: Var::ones(channels, DType::F64, &device()).unwrap(),
         weight: Var::zeros(1, DType::F64, &device()).unwrap(),
+        deferred: None,
     }
 }
 

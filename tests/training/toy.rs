@@ -16,7 +16,8 @@ use hueristic::{
     },
     rng::Rng,
     train::{
-        fit::{FitOutcome, fit},
+        collective::Ranks,
+        fit::{FitOptions, FitOutcome, fit},
         manifest::RunInfo,
         monitor::Monitoring,
         run_dir::RunDir,
@@ -228,7 +229,8 @@ fn train_with(
     let spec = spec(yaml);
     let mut train = loader(11, spec.batch.get(), Pass::Train, &rng.split("data"));
     let mut val = loader(5, 2, Pass::Once, &rng.split("val"));
-    let ended = fit(&mut Toy::new(quirks)?, &mut train, Some(&mut val), &spec, &rng, &mut run, monitor);
+    let options = FitOptions { spec: &spec, rng: &rng, ranks: &Ranks::default() };
+    let ended = fit(&mut Toy::new(quirks)?, &mut train, Some(&mut val), options, &mut run, monitor);
     match &ended {
         Ok(FitOutcome::Finished(metrics)) => run.finish(metrics)?,
         Ok(FitOutcome::Interrupted { .. }) => run.interrupt()?,

@@ -61,6 +61,42 @@ impl Gradients {
         tape.backward(loss, self)
     }
 
+    /// Number of parameters.
+    pub fn len(&self) -> usize {
+        self.sums.len()
+    }
+
+    /// Whether there are no parameters.
+    pub fn is_empty(&self) -> bool {
+        self.sums.is_empty()
+    }
+
+    /// Place of a parameter among all; None if it is none of them.
+    pub fn place(&self, param: TensorId) -> Option<usize> {
+        self.places.get(&param).copied()
+    }
+
+    /// Whether the gradient of the parameter at `place` is summed: not if it is frozen.
+    pub fn wants(&self, place: usize) -> bool {
+        !matches!(self.sums[place], GradientSum::Unwanted)
+    }
+
+    /// The sum of the parameter at `place` so far.
+    pub fn sum(&self, place: usize) -> Option<&Tensor> {
+        self.sums[place].tensor()
+    }
+
+    /// Replaces the sum of the parameter at `place`, by one whose memory nothing else reads.
+    pub fn set(&mut self, place: usize, sum: Tensor) {
+        self.sums[place] = GradientSum::Own(sum);
+    }
+
+    /// Counts passes whose gradients were summed elsewhere.
+    pub fn count(&mut self, passes: usize) {
+        self.passes += passes;
+        self.norm = None;
+    }
+
     /// Clips the summed gradient to this global L2 norm, then divides by the number of passes, in Caffe's order. Both
     /// become a factor for the update. Returns the norm of the sum before clipping. It is not finite exactly when some
     /// gradient is not finite or is too large to square in double precision.
@@ -100,10 +136,7 @@ impl Gradients {
 
     /// The sums, one entry per parameter, before scaling.
     pub(super) fn sums(&self) -> impl Iterator<Item = Option<&Tensor>> {
-        self.sums.iter().map(|sum| match sum {
-            GradientSum::Unwanted | GradientSum::None => None,
-            GradientSum::Given(tensor) | GradientSum::Own(tensor) => Some(tensor),
-        })
+        self.sums.iter().map(GradientSum::tensor)
     }
 
     /// The factor on the sums, read from their device.
@@ -140,6 +173,13 @@ pub(super) fn places(params: &Params) -> HashMap<TensorId, usize> {
 }
 
 impl GradientSum {
+    fn tensor(&self) -> Option<&Tensor> {
+        match self {
+            Self::Unwanted | Self::None => None,
+            Self::Given(tensor) | Self::Own(tensor) => Some(tensor),
+        }
+    }
+
     fn plus(self, grad: ParamGradient) -> Result<Self> {
         if matches!(self, Self::Unwanted) {
             return Ok(self);

@@ -85,7 +85,8 @@ impl History {
         let about = ["step", "epoch", "split"];
         for (name, value) in values {
             let is_about = about.iter().chain(&TIMING).any(|about| *about == name);
-            if let Some(value) = value.as_f64().filter(|_| !is_about) {
+            let is_of_rank = name.starts_with("rank");
+            if let Some(value) = value.as_f64().filter(|_| !is_about && !is_of_rank) {
                 self.series.entry((split, name)).or_default().add(step, value);
             }
         }

@@ -6,7 +6,10 @@ use hueristic::{
     experiment::Experiment,
     experiment::{RunOptions, run},
     nn::weights,
-    train::manifest::{Manifest, RecordedMetric},
+    train::{
+        collective::Ranks,
+        manifest::{Manifest, RecordedMetric},
+    },
 };
 use std::{
     fs,
@@ -33,6 +36,7 @@ fn original() -> &'static [(String, Vec<u8>)] {
             out: home.path().join("runs"),
             locations: Locations::default(),
             device: Device::Cpu,
+            ranks: Ranks::default(),
         };
         run(&Experiment::load(&spec, &[]).unwrap(), &options).unwrap();
         let mut folders = fs::read_dir(options.out.join("tiny")).unwrap().map(|entry| entry.unwrap().path());

@@ -1,0 +1,144 @@
+//! An experiment on several processes. All plan it alike; rank 0 runs it, and the others train with it.
+
+use super::{load::SweepPoint, run::PlannedRun};
+use crate::{
+    spec,
+    train::{
+        collective::{Command, Ranks},
+        manifest, program,
+    },
+};
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What one process is about to run.
+#[derive(Debug, Serialize, Deserialize)]
+struct RankOutlook {
+    host: String,
+    build: String,
+    /// Hashes of the resolved specs of all points.
+    spec: String,
+    fits: Vec<FitOutlook>,
+}
+
+/// A fit as one process plans it.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct FitOutlook {
+    label: String,
+    /// Fingerprints of its pictures, by split.
+    data: BTreeMap<String, String>,
+    hash: String,
+}
+
+/// Checks that all processes are about to run the same.
+///
+/// # Errors
+/// Another build, spec, or data, by rank and host.
+pub fn agree(ranks: &Ranks, points: &[SweepPoint], fits: &[&PlannedRun]) -> Result<()> {
+    if !ranks.are_many() {
+        return Ok(());
+    }
+    let outlooks = ranks.gather(&outlook(points, fits)?)?;
+    let Some((first, others)) = outlooks.split_first() else { return Ok(()) };
+    for (rank, other) in (1..).zip(others) {
+        if let Some(what) = difference(first, other) {
+            bail!("rank {rank}, on {}, {what} than rank 0, on {}", other.host, first.host);
+        }
+    }
+    Ok(())
+}
+
+fn outlook(points: &[SweepPoint], fits: &[&PlannedRun]) -> Result<RankOutlook> {
+    let specs: Vec<String> =
+        points.iter().map(|point| spec::hash(&point.experiment)).collect::<Result<_, _>>()?;
+    let fits = fits.iter().map(|PlannedRun { fit, .. }| FitOutlook {
+        label: fit.label.clone(),
+        data: fit.sets.fingerprints(),
+        hash: fit.hash.clone(),
+    });
+    let commit = program::commit().unwrap_or("unknown");
+    Ok(RankOutlook {
+        host: manifest::host().unwrap_or_else(|| "a machine without a name".into()),
+        build: format!("{} ({commit})", env!("CARGO_PKG_VERSION")),
+        spec: specs.join(" "),
+        fits: fits.collect(),
+    })
+}
+
+/// In what another process differs, as part of a sentence.
+fn difference(first: &RankOutlook, other: &RankOutlook) -> Option<String> {
+    if first.build != other.build {
+        return Some(format!("runs another build ({}, against {})", other.build, first.build));
+    }
+    if first.spec != other.spec {
+        return Some("has another spec, or another --set or --seeds,".into());
+    }
+    let unlike = first.fits.iter().zip(&other.fits).find(|(a, b)| a != b);
+    match unlike {
+        Some((a, b)) if a.data != b.data => {
+            let split = a.data.iter().find(|(split, print)| b.data.get(*split) != Some(print));
+            let split = split.map_or("", |(split, _)| split);
+            Some(format!("has other {split} pictures of `{}`", a.label))
+        }
+        Some((a, _)) => Some(format!("starts `{}` from other weights or files", a.label)),
+        None if first.fits.len() != other.fits.len() => Some("plans other stages".into()),
+        None => None,
+    }
+}
+
+/// Trains with rank 0 until it ends the experiment.
+///
+/// # Errors
+/// Those of a stage; a rank that is gone.
+pub fn follow(ranks: &Ranks, fits: &[&PlannedRun]) -> Result<()> {
+    loop {
+        match ranks.hear()? {
+            Command::End => return Ok(()),
+            Command::Fit(hash) => {
+                let known = fits.iter().find(|planned| planned.fit.hash == hash);
+                known.context("rank 0 trains what this process does not plan")?.follow()?;
+            }
+            other => bail!("rank 0 tells {other:?} between trainings: use one build on all nodes"),
+        }
+    }
+}
+
+/// Checks that this device can train with other processes.
+///
+/// # Errors
+/// A GPU.
+pub fn check_device(ranks: &Ranks, is_cpu: bool) -> Result<()> {
+    ensure!(
+        is_cpu || !ranks.are_many(),
+        "several processes train together on processors only: give --device cpu, or start one process"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outlook() -> RankOutlook {
+        let data = [("train".to_string(), "t".to_string()), ("val".to_string(), "v".to_string())];
+        let fit = FitOutlook { label: "color, seed 0".into(), data: data.into(), hash: "h".into() };
+        RankOutlook { host: "a".into(), build: "1".into(), spec: "s".into(), fits: vec![fit] }
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let said = |change: &dyn Fn(&mut RankOutlook)| {
+            let mut other = outlook();
+            change(&mut other);
+            difference(&outlook(), &other).unwrap_or_default()
+        };
+        assert_eq!(said(&|other| other.host = "b".into()), "");
+        assert!(said(&|other| other.build = "2".into()).contains("another build (2, against 1)"));
+        assert!(said(&|other| other.spec = "x".into()).contains("another spec"));
+        let other_val = |other: &mut RankOutlook| drop(other.fits[0].data.insert("val".into(), "x".into()));
+        assert!(said(&other_val).contains("other val pictures of `color, seed 0`"));
+        assert!(said(&|other| other.fits[0].hash = "x".into()).contains("from other weights"));
+        assert!(said(&|other| other.fits.clear()).contains("other stages"));
+    }
+}

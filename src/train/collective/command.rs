@@ -1,0 +1,19 @@
+//! What rank 0 tells the others to do.
+
+use crate::data::loader::Position;
+use serde::{Deserialize, Serialize};
+
+/// The next thing that all do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// Prepare the fit of this hash, and train it as told.
+    Fit(String),
+    /// The training goes on from here; the tensors follow.
+    From { step: usize, position: Position },
+    /// One update.
+    Step,
+    /// The training is complete, or interrupted.
+    Rest,
+    /// The experiment is finished, or interrupted.
+    End,
+}

@@ -1,0 +1,32 @@
+//! Processes that train one network together. Each takes its share of every batch, and all sum their gradients, so that all
+//! hold the same weights after every update. The first one, rank 0, leads: it alone writes the run directory, validates and
+//! decides what comes next; the others follow its commands.
+//!
+//! Sums are taken in the order of the ranks, element by element in f32, whatever the message layer would do: N ranks that
+//! share a batch have the bits of one process that takes the N parts one after another (`iter_size`).
+
+mod operations; // trait Collective
+
+mod alone;
+mod launcher;
+#[cfg(feature = "mpi")]
+mod mpi;
+
+mod command;
+mod ranks;
+
+mod batch_statistics; // of batch normalization
+mod gradient_sum;
+mod pass_report;
+mod shared_state;
+
+mod start;
+
+pub use batch_statistics::learn_from_all;
+pub use command::Command;
+pub use gradient_sum::GradientSum;
+pub use launcher::Launcher;
+pub use pass_report::PassReport;
+pub use ranks::Ranks;
+pub use shared_state::{give_state, take_state};
+pub use start::{RankOptions, StartError, abort, finish, start};
