@@ -101,7 +101,7 @@ struct Sweep<'a> {
 impl Sweep<'_> {
     fn points(self, sweep: &SpecNode) -> Result<Vec<SweepPoint>, SpecError> {
         let refuse = |wrong: Vec<Diagnostic>| self.whole.refuse_all(&wrong);
-        self.whole.typed_part::<SweepSpec>(sweep).map_err(refuse)?;
+        self.whole.typed_part::<SweepSpec>(sweep).map_err(|wrong| refuse(without_rest(sweep, wrong)))?;
         let is_pinned = |key: &str| self.path(key).is_ok_and(|path| self.pinned.contains(&path));
         let points = sweep::points(sweep, is_pinned).map_err(|fault| refuse(vec![fault]))?;
         let mut wrong = self.unsweepable(&points);
@@ -185,6 +185,15 @@ impl Sweep<'_> {
         }
         if wrong.is_empty() { Ok(kept) } else { Err(wrong) }
     }
+}
+
+/// Leaves out that a grid or list is empty where it is so without the entries that are wrong.
+fn without_rest(sweep: &SpecNode, mut wrong: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let is_whole = |fault: &Diagnostic| sweep.entries().iter().any(|form| fault.at == Some(form.value.at));
+    if !wrong.iter().all(is_whole) {
+        wrong.retain(|fault| !is_whole(fault));
+    }
+    wrong
 }
 
 /// Adds faults that are not yet among those that were `found`.

@@ -162,7 +162,7 @@ fn sweeps_that_are_none() {
         ("sweep: { grid: {} }\n", "expected at least one entry"),
         ("sweep: { list: [] }\n", "expected at least one entry"),
         ("sweep: {}\n", "expected one of `grid`, `list`, got an empty section"),
-        ("sweep: grid\n", "`grid` needs a value: write `grid: …`"),
+        ("sweep: grid\n", "expected at least one entry"),
         ("sweep: { gird: {} }\n", "did you mean `grid`?"),
         ("sweep: { grid: { color.train.batch: [] } }\n", "expected at least one entry"),
         ("sweep: { grid: { color.train.batch: 8 } }\n", "expected a list"),
