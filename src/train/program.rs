@@ -3,10 +3,11 @@
 use std::sync::OnceLock;
 
 /// Every feature of the crate, and whether this build has it.
-const FEATURES: [(&str, bool); 6] = [
+const FEATURES: [(&str, bool); 7] = [
     ("hub", cfg!(feature = "hub")),
     ("cifar", cfg!(feature = "cifar")),
     ("study", cfg!(feature = "study")),
+    ("stores", cfg!(feature = "stores")),
     ("mpi", cfg!(feature = "mpi")),
     ("cuda", cfg!(feature = "cuda")),
     ("nccl", cfg!(feature = "nccl")),

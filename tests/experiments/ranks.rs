@@ -160,7 +160,7 @@ fn a_run_goes_on_with_other_ranks() {
         assert_eq!(output.status.success(), stop.is_none(), "{ranks} ranks: {said}");
         assert!(ranks == 4 || said.contains("continuing after step"), "{said}");
     }
-    assert_eq!(tensors(home.path(), "color").is_empty(), false);
+    assert!(!tensors(home.path(), "color").is_empty());
 }
 
 fn wait_for_checkpoint(home: &Path, child: &mut Child) {
@@ -276,7 +276,7 @@ fn what_cannot_work_is_refused_once() {
         }
     };
     let whole = spec(8, 1);
-    refused(&spec(9, 1), 2, &[], &["2 processes cannot share 9 pictures equally"]);
+    refused(&spec(9, 1), 2, &[], &["`color` cannot start: `train.batch`: 2 processes cannot share 9 pictures equally", "error: "]);
     refused(&whole, 2, &["--ranks", "3"], &["--ranks 3, but the launcher started 2 processes"]);
     refused(&whole.replace("batch: 8", "batch: 80"), 2, &[], &["error", "80"]);
     refused(&whole, 2, &["--set", "color.train.batsch=8"], &["batsch"]);

@@ -50,6 +50,11 @@ const SRUN: &str = r#"#!/usr/bin/env bash
 while [[ $1 == --* ]]; do shift; done
 echo "srun: $*" >> srun-calls
 [[ -z ${ONLY_CALLED:-} ]] || exit 0
+if [[ -n ${SLURM_NTASKS:-} ]]; then
+  for task in $(seq 0 $((SLURM_NTASKS - 1))); do SLURM_PROCID=$task "$@" & done
+  wait
+  exit 0
+fi
 [[ -n ${ANNOUNCED:-} ]] || exec "$@"
 "$@" & pid=$!
 until compgen -G 'results/runs/tiny/pretrain*/metrics.jsonl' > /dev/null; do sleep 0.05; done
@@ -163,8 +168,25 @@ fn an_announced_end_leaves_a_checkpoint_and_requeues_the_job() {
     assert_eq!(checkpoints.filter(|path| path.exists()).count(), 1);
 }
 
+/// On processors in place of the GPUs.
 #[test]
-fn files_for_gpus_check_the_spec_and_start_a_process_for_each() {
+fn the_processes_of_a_node_share_a_sweep_to_its_table() {
+    let home = Home::new();
+    let file = home.path().join("experiments/cluster/node.sbatch");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("--device cuda "), "{text}");
+    fs::write(&file, text.replace("--device cuda ", "--device cpu ").replace("set -euo", "export SLURM_NTASKS=2; set -euo"))
+        .unwrap();
+    let done = home.sbatch(&["experiments/cluster/node.sbatch", "tiny.yaml"], &[]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let table = home.read("results/runs/tiny/report/table.md");
+    for row in ["random", "colorization batch=4", "colorization batch=8"] {
+        assert!(table.contains(row), "no `{row}` in\n{table}");
+    }
+}
+
+#[test]
+fn files_for_nodes_check_the_spec_before_the_nodes_work() {
     for name in ["node", "nodes"] {
         let home = Home::new();
         let file = format!("experiments/cluster/{name}.sbatch");
@@ -172,14 +194,12 @@ fn files_for_gpus_check_the_spec_and_start_a_process_for_each() {
         let said = String::from_utf8_lossy(&done.stdout);
         assert!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
         assert!(said.contains("tiny: 2 stages, 2 points, 2 seeds, 10 fits; nothing was trained"), "{said}");
-        assert_eq!(
-            home.read("srun-calls"),
-            "srun: hueristic run tiny.yaml --seeds 0..2 --device cuda --threads 1\n"
-        );
+        let calls = home.read("srun-calls");
+        assert!(calls.contains("hueristic run ") && calls.lines().count() == 1, "{calls}");
         fs::write(home.path().join("tiny.yaml"), SPEC.replace("steps", "stesp")).unwrap();
         let refused = home.sbatch(&[&file, "tiny.yaml"], &["ONLY_CALLED"]);
         assert_eq!(refused.status.code(), Some(2));
-        assert_eq!(home.read("srun-calls").lines().count(), 1, "the GPUs were taken for a bad spec");
+        assert_eq!(home.read("srun-calls"), calls, "nodes were taken for a bad spec");
     }
 }
 
