@@ -15,7 +15,7 @@ pub fn pytorch() -> Result<Vec<Vec<u8>>> {
     let [kernel, bias] = tensors()?;
     let steps = Tensor::new(&[7i64], &Device::Cpu)?;
     let named = [("conv1.weight", &kernel), ("conv1.bias", &bias), ("conv1.steps", &steps)];
-    Ok(vec![written("w.pth", |path| pth::write(&named, path)), older(&[0.; 6])])
+    Ok(vec![written("w.pth", |path| pth::write(&named, &BTreeMap::new(), path)), older(&[0.; 6])])
 }
 
 /// `{'a': tensor of 2 × 3}` as `torch.save` wrote it before 1.6.
