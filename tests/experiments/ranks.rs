@@ -276,7 +276,12 @@ fn what_cannot_work_is_refused_once() {
         }
     };
     let whole = spec(8, 1);
-    refused(&spec(9, 1), 2, &[], &["`color` cannot start: `train.batch`: 2 processes cannot share 9 pictures equally", "error: "]);
+    refused(
+        &spec(9, 1),
+        2,
+        &[],
+        &["`color` cannot start: `train.batch`: 2 processes cannot share 9 pictures equally", "error: "],
+    );
     refused(&whole, 2, &["--ranks", "3"], &["--ranks 3, but the launcher started 2 processes"]);
     refused(&whole.replace("batch: 8", "batch: 80"), 2, &[], &["error", "80"]);
     refused(&whole, 2, &["--set", "color.train.batsch=8"], &["batsch"]);

@@ -175,8 +175,12 @@ fn the_processes_of_a_node_share_a_sweep_to_its_table() {
     let file = home.path().join("experiments/cluster/node.sbatch");
     let text = fs::read_to_string(&file).unwrap();
     assert!(text.contains("--device cuda "), "{text}");
-    fs::write(&file, text.replace("--device cuda ", "--device cpu ").replace("set -euo", "export SLURM_NTASKS=2; set -euo"))
-        .unwrap();
+    fs::write(
+        &file,
+        text.replace("--device cuda ", "--device cpu ")
+            .replace("set -euo", "export SLURM_NTASKS=2; set -euo"),
+    )
+    .unwrap();
     let done = home.sbatch(&["experiments/cluster/node.sbatch", "tiny.yaml"], &[]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let table = home.read("results/runs/tiny/report/table.md");

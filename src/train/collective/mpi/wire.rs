@@ -49,6 +49,9 @@ pub fn abort(code: u8) {
     ABORTING.store(code.max(1).into(), SeqCst);
 }
 
+/// A rank, and what is on its way there; None once it is taken.
+type PendingSend<'s, 'a, T> = (usize, Option<Request<'a, [T], &'s LocalScope<'a>>>);
+
 /// MPI, as one thread uses it.
 pub struct Wire {
     world: SimpleCommunicator,
@@ -231,10 +234,7 @@ impl Wire {
     }
 
     /// Waits for sends to be taken.
-    fn complete<'a, T: Equivalence>(
-        &mut self,
-        mut sends: Vec<(usize, Option<Request<'a, [T], &LocalScope<'a>>>)>,
-    ) {
+    fn complete<'a, T: Equivalence>(&mut self, mut sends: Vec<PendingSend<'_, 'a, T>>) {
         for (other, send) in &mut sends {
             self.wait(*other, || match send.take()?.test() {
                 Ok(_) => Some(()),
