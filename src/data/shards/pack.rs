@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     atomic_write,
+    bounded::part_of,
     data::{
         dataset::{Dataset, Split},
         error::DataError,
@@ -89,7 +90,7 @@ fn split_of(
         order,
         stem: out.join(split.name()),
         limit: options.limit,
-        allowed: (max_bad * set.len() as f64) as usize,
+        allowed: part_of(max_bad, set.len()),
         max_bad,
         encode: &|index| packed(set, index, options.size, options.quality),
     };
