@@ -383,3 +383,29 @@ fn unreadable(path: &Path, error: ReadError) -> anyhow::Error {
         ReadError::Candle(error) => anyhow!(error).context(format!("cannot load the checkpoint {at}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_goes_on_from_the_next_whole_batch_of_other_ranks() {
+        let mut state = State::new("", &Rng::new(0));
+        state.position = Position { epoch: 3, batch: 5 };
+        // A batch of all is divided into as many as there are ranks.
+        for (ranks, batch) in [(1, 5), (5, 25), (3, 15), (4, 20), (1, 5)] {
+            state.divide_among(ranks);
+            assert_eq!((state.position, state.ranks), (Position { epoch: 3, batch }, ranks));
+        }
+        (state.position.batch, state.ranks) = (7, 4);
+        state.divide_among(2);
+        assert_eq!(state.position.batch, 4, "7 quarters are 4 halves when rounded up");
+    }
+
+    #[test]
+    fn the_state_of_one_process_is_written_as_before() {
+        let text = serde_json::to_string(&State::new("", &Rng::new(0))).unwrap();
+        assert!(!text.contains("ranks"), "{text}");
+        assert_eq!(parse(&text).unwrap().ranks, 1);
+    }
+}

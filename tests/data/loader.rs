@@ -144,6 +144,32 @@ fn a_batch_holds_crops_of_its_images_and_their_labels() {
     assert_eq!(mirrored.len(), 2, "48 images all mirrored the same way");
 }
 
+/// Loaders that share an order take its batches in turn, over the ends of epochs, and resume at a common position.
+#[test]
+fn shares_take_the_batches_of_one_order_in_turn() {
+    let (set, batch) = (|| Numbered::new(17), 3);
+    let mut whole = loader(set(), &spec(2), Pass::Train, batch, 5).unwrap();
+    let expected = take(&mut whole, 24);
+    for (of, skipped) in [(2, 0), (3, 0), (4, 8)] {
+        let mut shares: Vec<Loader> =
+            (0..of).map(|_| loader(set(), &spec(1), Pass::Train, batch, 5).unwrap()).collect();
+        let mut at = Position::default();
+        for (first, share) in shares.iter_mut().enumerate() {
+            share.take_share(first, of);
+            (0..skipped / of).for_each(|_| drop(take(share, 1)));
+            if first == 0 {
+                at = share.position();
+            }
+            share.seek(at);
+        }
+        let mut taken = vec![];
+        for _ in 0..(24 - skipped) / of {
+            shares.iter_mut().for_each(|share| taken.extend(take(share, 1)));
+        }
+        assert_eq!(taken, expected[skipped..], "{of} shares");
+    }
+}
+
 #[test]
 fn the_last_short_batch_is_dropped_in_training_and_kept_in_a_pass() {
     let mut train = loader(Numbered::new(11), &spec(2), Pass::Train, 4, 0).unwrap();

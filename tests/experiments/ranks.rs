@@ -283,8 +283,13 @@ fn what_cannot_work_is_refused_once() {
         &["`color` cannot start: `train.batch`: 2 processes cannot share 9 pictures equally", "error: "],
     );
     refused(&whole, 2, &["--ranks", "3"], &["--ranks 3, but the launcher started 2 processes"]);
-    refused(&whole.replace("batch: 8", "batch: 80"), 2, &[], &["`color` cannot start: a batch of 80 is larger than the data set of 67 images"]);
-    refused(&whole, 2, &["--set", "color.train.batsch=8"], &["batsch"]);
+    refused(
+        &whole.replace("batch: 8", "batch: 80"),
+        2,
+        &[],
+        &["`color` cannot start: a batch of 80 is larger than the data set of 67 images"],
+    );
+    refused(&whole, 2, &["--set", "color.train.batsch=8"], &["unknown field `batsch`"]);
     let one = Command::new(env!("CARGO_BIN_EXE_hueristic"))
         .args(["run", "spec.yaml", "--ranks", "2"])
         .current_dir(home(&whole).path())
