@@ -8,8 +8,9 @@
 //! ```
 
 use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
 use clap::Parser;
-use hueristic::train::collective::{self, RankOptions, Ranks};
+use hueristic::train::collective::{self, Bucket, RankOptions, Ranks, WireFormat};
 use std::time::{Duration, Instant};
 
 #[derive(Parser)]
@@ -19,6 +20,9 @@ struct Options {
     /// Values of the largest buffer.
     #[arg(long, default_value_t = 1 << 24)]
     most: usize,
+    /// Numbers in which values travel.
+    #[arg(long, value_enum, default_value = "f32")]
+    wire: WireFormat,
     /// Cargo passes this one.
     #[arg(long, hide = true)]
     bench: bool,
@@ -26,13 +30,15 @@ struct Options {
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let ranks = collective::start(RankOptions { size: None, silence: Duration::from_secs(60) })?;
+    let ranks =
+        collective::start(RankOptions { size: None, silence: Duration::from_secs(60), wire: options.wire })?;
     let mut values = 1 << 10;
     while values <= options.most {
         let seconds = time_of(&ranks, values, options.rounds)?;
         if ranks.leads() {
             let size = ranks.size();
-            let bytes = 2 * (size - 1) * 4 * values / size;
+            let width = if options.wire == WireFormat::Bf16 { 2 } else { 4 };
+            let bytes = 2 * (size - 1) * width * values / size;
             let line =
                 serde_json::json!({"ranks": size, "values": values, "bytes": bytes, "seconds": seconds});
             println!("{line}");
@@ -47,13 +53,15 @@ fn main() -> Result<()> {
 fn time_of(ranks: &Ranks, values: usize, rounds: usize) -> Result<f64> {
     let mut times = vec![];
     for round in 0..rounds + 1 {
-        let buffer = vec![1.0f32; values];
+        let gradients = vec![Tensor::ones(values, DType::F32, &Device::Cpu)?];
         ranks.gather_bytes(vec![])?;
         let began = Instant::now();
-        let sum = ranks.sum(buffer, None).wait()?;
-        anyhow::ensure!(sum.iter().all(|value| *value == ranks.size() as f32), "a wrong sum");
+        let sums = ranks.sum(Bucket { gradients, carry: vec![] })?.wait()?;
+        let seconds = began.elapsed().as_secs_f64();
+        let wrong = sums[0].to_vec1::<f32>()?.iter().any(|value| *value != ranks.size() as f32);
+        anyhow::ensure!(!wrong, "a wrong sum");
         // The first touches its memory anew.
-        times.extend((round > 0).then(|| began.elapsed().as_secs_f64()));
+        times.extend((round > 0).then_some(seconds));
     }
     times.sort_by(f64::total_cmp);
     Ok(times[times.len() / 2])

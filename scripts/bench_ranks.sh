@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
-# bench_ranks.sh PROGRAM [ROUNDS]: training steps of the AlexNet colorizer by one process of two threads, and by two processes of one
-# thread each, in turn. PROGRAM is built with the feature mpi. Prints pictures per second of every round, and the median of their
-# ratios.
+# bench_ranks.sh PROGRAM [ROUNDS [NETWORK [BATCH [STEPS]]]]: training steps of a colorizer by one process of two threads, and by two
+# processes of one thread each, in turn. PROGRAM is built with the feature mpi; NETWORK is alexnet or vgg; BATCH is that of a step of all
+# processes. Prints pictures per second of every round, and the median of their ratios.
 set -euo pipefail
 program=$(realpath "${1:?which program?}")
-rounds=${2:-5}
+rounds=${2:-5} network=${3:-alexnet} batch=${4:-16} steps=${5:-40}
 home=$(mktemp -d)
 trap 'rm -rf "$home"' EXIT
 cd "$home"
-cat > spec.yaml <<'SPEC'
+cat > spec.yaml <<SPEC
 name: ranks
 data: { source: { scenes: { train: 256, val: 8, size: 180 } }, crop: 176 }
-backbone: { alexnet: {} }
+backbone: { $network: {} }
 stages:
-  color: { pretext: { task: { colorization: {} }, train: { steps: 40, log_every: 10, batch: 16, optimizer: { adam: { lr: 1.0e-4 } } } } }
+  color:
+    pretext:
+      task: { colorization: {} }
+      train: { steps: $steps, log_every: $((steps > 10 ? steps / 4 : 2)), batch: $batch, evaluate_every: 1000000, optimizer: { adam: { lr: 1.0e-4 } } }
 SPEC
 # Median of the lines after the first, which fills queues and touches memory.
 rate() {

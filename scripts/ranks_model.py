@@ -1,52 +1,90 @@
-"""ranks_model.py SUMS STEP VALUES...: what a sum of gradients adds to a training step, for other numbers of processes and links.
+"""ranks_model.py SUMS LINKS STEP VALUES...: what a sum of gradients adds to a training step, for other numbers of processes and links.
 
-SUMS is the output of benches/ranks.rs, a heading "# mpirun -n N …" above the lines of each N. STEP is the time of a step without
-the sum, in seconds; VALUES are numbers of parameters. The sum of each bucket of 2^20 values among N processes is taken to cost
-2 (N - 1) messages of latency a, and 2 (N - 1) / N * 4 MiB at B, the slower of the link and of what one core copies and adds. Both
-are those of two processes: a is half the time of the smallest buffer, B the rate of a bucket.
+SUMS and LINKS are outputs of benches/ranks.rs, with a heading "# mpirun -n N ..." or "# RATE" (of scripts/ranks_links.sh) above the
+lines of each. STEP is the time of a step without the sum, in seconds; VALUES are numbers of parameters.
 
-Printed: the time of a sum, and the share of a step's speed that remains if nothing of it is hidden behind the backward pass.
+A sum of V values among N processes sends 2 (N - 1) messages for each piece of 2^18 values, and 2 (N - 1) / N * 4 V bytes from each
+process. It is taken to cost, per message, half the time of the smallest sum of two processes over TCP without a limit; per byte, the
+time of a sum of 2^20 values of these two, and the time of the byte on the link, of whose rate Ethernet and TCP leave 95 %: what a
+processor copies and adds is not hidden behind the link, nor either of them behind the backward pass.
+
+Printed: the foretold and the measured sums over links of limited rate; then, for the VALUES, the time of a sum and the share of a
+step's speed that remains. Below it the same for GPUs, from assumptions alone, which are printed with it.
 """
 
 import json
 import sys
 
-BUCKET = 2**20
-LINKS = {"10 Gbit/s": 1.25e9, "100 Gbit/s": 12.5e9}
+PIECE = 2**18
+PAYLOAD = 0.95
+LINKS = {"1 Gbit/s": 1e9 / 8, "10 Gbit/s": 1e10 / 8, "100 Gbit/s": 1e11 / 8}
+# Multiply-adds of a forward pass of a picture at the size of the paper's crops, by number of parameters (`hueristic model`); a step
+# takes three times as many.
+GPU = {"share": 0.3, "peak": 790e12, "inside": 360e9, "between": 40e9}
 
 
-def measured(path, over_tcp):
-    """Lines of two processes, by values."""
-    rows, wanted = {}, False
+def tables(path):
+    """Lines by heading, as {heading: {values: row}}."""
+    found, rows = {}, None
     for line in open(path):
         if line.startswith("#"):
-            wanted = "-n 2 " in line and ("tcp" in line) == over_tcp
-        elif wanted:
+            rows = found.setdefault(line[1:].strip(), {})
+        elif line.startswith("{"):
             row = json.loads(line)
             rows[row["values"]] = row
-    return rows
+    return found
 
 
-def costs(rows):
-    """Latency, and bytes in a second."""
-    return rows[min(rows)]["seconds"] / 2, rows[BUCKET]["bytes"] / rows[BUCKET]["seconds"]
+def sent(values, ranks):
+    return 2 * (ranks - 1) / ranks * 4 * values
 
 
-def row(values, ranks, link, latency, rate, step):
-    messages = -(-values // BUCKET) * 2 * (ranks - 1)
-    time = messages * latency + 2 * (ranks - 1) / ranks * 4 * values / rate
-    print(f"| {values:,} | {ranks} | {link} | {time:.2f} | {100 * step / (step + time):.0f} |")
+def cost(rows):
+    """Seconds of a message, and of a byte."""
+    return rows[min(rows)]["seconds"] / 2, rows[2**20]["seconds"] / rows[2**20]["bytes"]
+
+
+def time(values, ranks, rows, link=None):
+    message, byte = cost(rows)
+    messages = -(-values // PIECE) * 2 * (ranks - 1)
+    wire = 1 / (PAYLOAD * link) if link else 0
+    return messages * message + sent(values, ranks) * (byte + wire)
+
+
+def rate(text):
+    """Bytes in a second of a rate as tc writes it."""
+    for unit, bits in (("gbit", 1e9), ("mbit", 1e6)):
+        if text.endswith(unit):
+            return float(text.removesuffix(unit)) * bits / 8
+    raise SystemExit(f"{text} is no rate: 1gbit, 300mbit")
+
+
+def check(links, over_tcp):
+    print("| link | values | foretold, s | measured, s | foretold / measured |\n|---:|---:|---:|---:|---:|")
+    for heading, rows in links.items():
+        for values, row in rows.items():
+            if values >= 2**18:
+                told = time(values, 2, over_tcp, rate(heading))
+                print(f"| {heading} | {values:,} | {told:.4f} | {row['seconds']:.4f} | {told / row['seconds']:.2f} |")
+
+
+def foretell(parameters, step, in_memory, over_tcp):
+    print("| parameters | processes | link | sum, s | speed kept, % |\n|---:|---:|:---|---:|---:|")
+    for values in parameters:
+        cases = [(2, "shared memory", in_memory, None)]
+        cases += [(ranks, name, over_tcp, link) for ranks in (2, 8, 64) for name, link in LINKS.items()]
+        for ranks, name, rows, link in cases:
+            more = time(values, ranks, rows, link)
+            print(f"| {values:,} | {ranks} | {name} | {more:.2f} | {100 * step / (step + more):.0f} |")
 
 
 def main():
-    step, parameters = float(sys.argv[2]), [int(values) for values in sys.argv[3:]]
-    print("| parameters | processes | link | sum, s | speed kept, % |\n|---:|---:|:---|---:|---:|")
-    for values in parameters:
-        row(values, 2, "shared memory", *costs(measured(sys.argv[1], False)), step)
-        latency, rate = costs(measured(sys.argv[1], True))
-        for ranks in (2, 8, 64):
-            for link, speed in LINKS.items():
-                row(values, ranks, link, latency, min(speed, rate), step)
+    step, parameters = float(sys.argv[3]), [int(values) for values in sys.argv[4:]]
+    sums, links = tables(sys.argv[1]), tables(sys.argv[2])
+    two = {"tcp" in heading: rows for heading, rows in sums.items() if "-n 2 " in heading + " "}
+    check(links, two[True])
+    print()
+    foretell(parameters, step, two[False], two[True])
 
 
 main()

@@ -12,7 +12,7 @@ use hueristic::{
 use std::{
     io::{ErrorKind, Write, stderr, stdout},
     panic::{self, AssertUnwindSafe},
-    process::ExitCode,
+    process::{self, ExitCode},
     thread,
     time::Duration,
 };
@@ -35,9 +35,9 @@ fn main() -> ExitCode {
     set_environment();
     program::set_commit(COMMIT);
     heap::retain();
-    let cli = Cli::parse();
-    cli.start_logging();
     let launcher = Launcher::from_env();
+    let cli = Cli::try_parse().unwrap_or_else(|error| misused(&error, launcher));
+    cli.start_logging();
     // A process that panics must not leave the others waiting.
     match panic::catch_unwind(AssertUnwindSafe(|| cli.run())) {
         Ok(Ok(done)) => {
@@ -66,12 +66,29 @@ fn print(done: &CommandOutput) -> ExitCode {
     }
 }
 
-/// Reports an error, and ends the other processes. One that all have is reported by the first, which ends the others while
-/// they wait.
+/// Reports a command line that cannot be understood, or its help; the first process does for all.
+fn misused(error: &clap::Error, launcher: Option<Launcher>) -> ! {
+    match (wait_for_first(launcher), error.use_stderr()) {
+        (None, _) => error.exit(),
+        (Some(rank), true) => {
+            let _ = writeln!(stderr(), "rank {rank}: {error}");
+        }
+        (Some(_), false) => {}
+    }
+    process::exit(error.exit_code())
+}
+
+/// Lets the first process report an error that all have, which ends those that wait; the rank of one that goes on.
+fn wait_for_first(launcher: Option<Launcher>) -> Option<usize> {
+    let Launcher { rank, .. } = launcher.filter(Launcher::follows)?;
+    thread::sleep(Duration::from_millis(1500 + 500 * rank as u64));
+    Some(rank)
+}
+
+/// Reports an error, and ends the other processes.
 fn fail(failure: &Failure, launcher: Option<Launcher>) -> ExitCode {
     let mut text = failure.to_string();
-    if let Some(Launcher { rank, .. }) = launcher.filter(Launcher::follows) {
-        thread::sleep(Duration::from_millis(1500 + 500 * rank as u64));
+    if let Some(rank) = wait_for_first(launcher) {
         text = format!("rank {rank}: {text}");
     }
     // A closed stderr cannot be reported.

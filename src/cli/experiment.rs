@@ -6,7 +6,7 @@ use crate::{
     experiment::{self, JobShard, Outcome, RunOptions, Seeds, SweepPoint},
     spec,
     train::{
-        collective::{self, RankOptions, Ranks},
+        collective::{self, RankOptions, Ranks, WireFormat},
         interrupt,
     },
 };
@@ -56,6 +56,9 @@ pub(super) struct RunArgs {
     /// Of several processes, end all when one was not heard of for so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(2..))]
     rank_timeout: u32,
+    /// Of several processes, the numbers in which gradients travel: f32, or bf16 for half the bytes and rounded sums
+    #[arg(long, value_enum, default_value = "f32", value_name = "FORMAT")]
+    wire: WireFormat,
 }
 
 /// A spec and the depth of its check.
@@ -129,7 +132,7 @@ impl SpecArgs {
 pub(super) fn run(args: &RunArgs) -> Result<CommandOutput> {
     let size = args.ranks.map(|ranks| ranks as usize);
     let silence = Duration::from_secs(args.rank_timeout.into());
-    let ranks = collective::start(RankOptions { size, silence })?;
+    let ranks = collective::start(RankOptions { size, silence, wire: args.wire })?;
     let points = args.spec.points()?;
     let options = args.spec.options(&points, ranks)?;
     match experiment::run_points(&points, &options, args.shard_jobs)? {

@@ -16,21 +16,20 @@ use super::{
     dataset::Dataset,
     destination::Destination,
     error::DataError,
+    loader_faults::LoaderFaults,
+    shared_pass::Peers,
     source::DataSpec,
-    worker::{Fault, Shard, ShardId, ShardJob, ShardResult, WorkerContext, run_worker},
+    worker::{Fault, Shard, ShardId, ShardJob, WorkerContext},
+    worker_pool::WorkerPool,
 };
 use crate::{bounded::part_of, progress::Progress, rng::Rng};
 use candle_core::{Device, Tensor};
-use crossbeam_channel::{Receiver, Sender, unbounded};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::{
-        Arc, LazyLock, Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    thread::{self, JoinHandle},
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicBool},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -69,11 +68,12 @@ struct LoaderShare {
 /// An iterator over the batches of one data set. Dropping it stops its threads.
 pub struct Loader {
     context: Arc<WorkerContext>,
-    max_bad: f64,
     batch: usize,
     to: Destination,
     shuffle: Rng,
     share: LoaderShare,
+    /// the processes that share its passes
+    peers: Option<Arc<dyn Peers>>,
     /// the next batch to return
     position: Position,
     /// the next batch to hand to the workers
@@ -82,10 +82,7 @@ pub struct Loader {
     /// an epoch and its image order; empty before the first
     order: (u64, Vec<usize>),
     ready: HashMap<ShardId, Shard>,
-    faults: BTreeMap<usize, String>,
-    /// faults of whole files that were reported
-    told: HashSet<String>,
-    upscaled: HashSet<usize>,
+    faults: LoaderFaults,
     waited: Duration,
     watched: Option<Progress>,
     pool: WorkerPool,
@@ -136,19 +133,17 @@ impl Loader {
         Ok(Self {
             pool: WorkerPool::new(&context, threads)?,
             context,
-            max_bad,
             batch,
             to: Destination::new(device)?,
             shuffle: rng.split("shuffle"),
             share: LoaderShare { first: 0, of: 1 },
+            peers: None,
             position: Position::default(),
             ahead: Position::default(),
             generation: 0,
             order: (0, Vec::new()),
             ready: HashMap::new(),
-            faults: BTreeMap::new(),
-            told: HashSet::new(),
-            upscaled: HashSet::new(),
+            faults: LoaderFaults::new(max_bad, len),
             waited: Duration::ZERO,
             watched: None,
         })
@@ -160,6 +155,16 @@ impl Loader {
         self.seek(self.position);
     }
 
+    /// Lets [`Self::fold`] share its passes with other processes, all of which have such a loader.
+    pub fn share_with(&mut self, peers: Arc<dyn Peers>) {
+        self.peers = Some(peers);
+    }
+
+    /// The processes that share its passes.
+    pub fn peers(&self) -> Option<Arc<dyn Peers>> {
+        self.peers.clone()
+    }
+
     /// Images of a batch.
     pub fn batch(&self) -> usize {
         self.batch
@@ -169,21 +174,32 @@ impl Loader {
     ///
     /// Errors: more unreadable images than the spec tolerates (and again at every call from then on).
     pub fn next_batch(&mut self) -> Result<Option<Batch>, DataError> {
+        Ok(self.next_numbered()?.map(|(_, batch)| batch))
+    }
+
+    /// The next batch, with its number in the epoch.
+    pub(super) fn next_numbered(&mut self) -> Result<Option<(u64, Batch)>, DataError> {
         loop {
-            self.check_faults()?;
+            self.faults.check(&*self.context.set)?;
             if self.ended(self.position) {
                 return Ok(None);
             }
             self.issue();
-            let shard = self.collect()?;
+            let mut shard = self.collect()?;
+            let number = self.position.batch;
             self.position = self.after(self.position);
-            self.count(&shard);
-            self.check_faults()?;
-            self.watched.iter().for_each(|progress| progress.add(shard.indices.len()));
+            self.faults.count(&mut shard, &*self.context.set, self.context.policy.side());
+            self.faults.check(&*self.context.set)?;
+            self.add_progress(shard.indices.len());
             if !shard.indices.is_empty() {
-                return self.batch_of(shard).map(Some);
+                return Ok(Some((number, self.batch_of(shard)?)));
             }
         }
+    }
+
+    /// Counts images in the progress that is watched.
+    pub(super) fn add_progress(&self, images: usize) {
+        self.watched.iter().for_each(|progress| progress.add(images));
     }
 
     /// Counts the images of the following batches in `progress`.
@@ -249,12 +265,12 @@ impl Loader {
 
     /// Unreadable images so far, by name and reason (each counted once), in the set's order.
     pub fn faults(&self) -> Vec<(String, String)> {
-        self.faults.iter().map(|(&index, reason)| (self.context.set.name(index), reason.clone())).collect()
+        self.faults.named(&*self.context.set)
     }
 
     /// How many images so far were smaller than the crop and were scaled up (each counted once).
     pub fn upscaled(&self) -> usize {
-        self.upscaled.len()
+        self.faults.upscaled()
     }
 
     fn ended(&self, at: Position) -> bool {
@@ -358,39 +374,18 @@ impl Loader {
         }
     }
 
-    /// Records unreadable and upscaled images; warns once about each unreadable one and once in the process about a split with
-    /// upscaled ones.
-    fn count(&mut self, shard: &Shard) {
-        for (index, Fault { reason, is_of_file }) in &shard.faults {
-            if self.faults.contains_key(index) {
-                continue;
-            }
-            if !is_of_file {
-                tracing::warn!("{}: {reason}; skipped", self.context.set.name(*index));
-            } else if self.told.insert(reason.clone()) {
-                tracing::warn!("{reason}; its images are skipped");
-            }
-            self.faults.insert(*index, reason.clone());
-        }
-        if let (true, Some(first)) = (self.upscaled.is_empty(), shard.upscaled.first()) {
-            let (set, crop) = (&self.context.set, self.context.policy.side());
-            // Every stage has loaders of its own.
-            if is_first((set.name(0), crop)) {
-                let name = set.name(*first);
-                tracing::warn!(
-                    "{name} is smaller than the crop of {crop} and is scaled up, as others may be"
-                );
-            }
-        }
-        self.upscaled.extend(&shard.upscaled);
+    /// The unreadable images that were found since the last call, for peers that share the data set.
+    pub fn take_new_faults(&mut self) -> Vec<(usize, Fault)> {
+        self.faults.take_new()
     }
 
-    fn check_faults(&self) -> Result<(), DataError> {
-        let (bad, len) = (self.faults.len(), self.context.set.len());
-        if bad <= self.context.allowed && bad < len {
-            return Ok(());
-        }
-        Err(DataError::TooManyBad { bad, len, allowed: self.max_bad, first: self.faults() })
+    /// Counts unreadable images that a peer has found.
+    ///
+    /// # Errors
+    /// More of them than the spec tolerates.
+    pub fn learn_faults(&mut self, faults: Vec<(usize, Fault)>) -> Result<(), DataError> {
+        self.faults.note(faults, &*self.context.set);
+        self.faults.check(&*self.context.set)
     }
 
     fn batch_of(&mut self, shard: Shard) -> Result<Batch, DataError> {
@@ -406,12 +401,6 @@ impl Loader {
 }
 
 /// Validates the arguments before any thread starts.
-/// Whether no loader of the process has warned of upscaled images yet in the data set with this first image, for this crop.
-fn is_first(set_and_crop: (String, usize)) -> bool {
-    static TOLD: LazyLock<Mutex<HashSet<(String, usize)>>> = LazyLock::new(Mutex::default);
-    TOLD.lock().is_ok_and(|mut told| told.insert(set_and_crop))
-}
-
 fn check(len: usize, pass: Pass, batch: usize) -> Result<(), DataError> {
     if len == 0 || batch == 0 {
         return Err(DataError::Spec(format!(
@@ -422,53 +411,4 @@ fn check(len: usize, pass: Pass, batch: usize) -> Result<(), DataError> {
         return Err(DataError::BatchTooLarge { batch, len });
     }
     Ok(())
-}
-
-/// The worker threads and their job and result queues.
-struct WorkerPool {
-    context: Arc<WorkerContext>,
-    threads: Vec<JoinHandle<()>>,
-    jobs: Option<Sender<ShardJob>>,
-    /// receiving end of `jobs`, for discarding queued jobs
-    queue: Receiver<ShardJob>,
-    done: Receiver<ShardResult>,
-}
-
-impl WorkerPool {
-    fn new(context: &Arc<WorkerContext>, threads: usize) -> Result<Self, DataError> {
-        let (jobs, queue) = unbounded();
-        let (report, done) = unbounded();
-        let mut pool = Self { context: context.clone(), threads: Vec::new(), jobs: Some(jobs), queue, done };
-        for n in 0..threads {
-            let (context, queue, report) = (context.clone(), pool.queue.clone(), report.clone());
-            let thread = thread::Builder::new().name(format!("decode-{n}"));
-            let thread = thread.spawn(move || run_worker(&context, &queue, &report));
-            pool.threads.push(thread.map_err(|e| DataError::Worker(format!("cannot start: {e}")))?);
-        }
-        Ok(pool)
-    }
-
-    fn send(&self, job: ShardJob) {
-        if let Some(jobs) = &self.jobs {
-            // Fails only if every thread has exited, which `wait_for` then reports.
-            let _ = jobs.send(job);
-        }
-    }
-
-    /// Discards all queued jobs.
-    fn forget(&self) {
-        while self.queue.try_recv().is_ok() {}
-    }
-}
-
-impl Drop for WorkerPool {
-    fn drop(&mut self) {
-        self.context.stop.store(true, Relaxed);
-        self.jobs = None;
-        self.forget();
-        for thread in self.threads.drain(..) {
-            // a panic has already been reported as the result of its shard
-            let _ = thread.join();
-        }
-    }
 }

@@ -18,6 +18,7 @@ pub mod folder; // class folders, flat folders
 pub mod labels; // class numbers and names, and matching them between sources
 pub mod list; // text files that name images
 pub mod loader;
+mod loader_faults; // unreadable and small images
 pub mod mat; // MATLAB files
 pub mod open; // opens a spec's source
 pub mod paired; // data sets matched image by image with another set
@@ -28,6 +29,7 @@ pub mod proposals; // object proposals
 pub mod scenes; // procedural generator
 pub mod shard_layout; // order of an epoch over shards
 pub mod shards; // WebDataset shards
+pub mod shared_pass; // a pass that several processes share
 pub mod source; // SourceSpec, DataSpec
 pub mod subset; // some pictures, evenly over the classes
 pub mod transforms;
@@ -38,7 +40,10 @@ pub mod survey; // a first look at a folder
 pub mod view; // limit, class names and cache around a set
 pub mod voc; // PASCAL VOC
 pub mod walk; // lists the images below a folder
-mod worker; // the loader's threads
+mod worker; // what a loader's thread does
+mod worker_pool; // the loader's threads
+
+pub use worker::Fault;
 
 use candle_core::Tensor;
 

@@ -11,6 +11,7 @@ use crate::rng::Rng;
 use crossbeam_channel::{Receiver, Sender};
 use fast_image_resize::Resizer;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -49,8 +50,8 @@ pub(super) struct ShardJob {
 pub(super) type ShardResult = (ShardId, Result<Shard, String>);
 
 /// Why an image cannot be read.
-#[derive(Debug)]
-pub(super) struct Fault {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Fault {
     pub reason: String,
     /// Whether the reason names a file of many images, for all of which it is the same.
     pub is_of_file: bool,

@@ -225,6 +225,20 @@ impl ColorizationMethod {
         }
     }
 
+    /// Lets its loader, if it has one, go through the batches of this process's share of `val`.
+    fn take_share_of(&mut self, val: &Loader) {
+        if let (Self::Colors(loader) | Self::Pictures(loader), Some(peers)) = (self, val.peers()) {
+            loader.take_share(peers.rank(), peers.size());
+        }
+    }
+
+    /// Lets its loader go through all batches again.
+    fn take_all(&mut self) {
+        if let Self::Colors(loader) | Self::Pictures(loader) = self {
+            loader.take_share(0, 1);
+        }
+    }
+
     fn color(&mut self, truth: &TrueBatch) -> Result<ColorizedBatch> {
         let ab = match self {
             Self::Network { colorizer, decode } => {
@@ -285,6 +299,7 @@ pub struct EvaluationContext<'a> {
 }
 
 /// One example image in all renderings.
+#[derive(Serialize, Deserialize)]
 pub struct ExampleImage {
     /// Index in the validation set.
     pub index: usize,
@@ -312,19 +327,20 @@ pub fn evaluate(
         examples: vec![],
         records: vec![],
     };
-    let mut done = 0;
-    while let Some(batch) = val.next_batch()? {
-        let truth = TrueBatch::of(&batch, context.gray)?;
+    method.take_share_of(val);
+    let measure = |batch: &Batch, _| {
+        let truth = TrueBatch::of(batch, context.gray)?;
         let colored = method.color(&truth)?;
-        evaluation.add(&truth, &colored, context)?;
-        let kept = batch.indices.iter().filter(|index| index.is_multiple_of(every));
-        evaluation.examples.extend(examples(&truth, &colored, kept.copied().collect())?);
-        if let Some(classifier) = &context.classifier {
-            evaluation.records.extend(classifier.classify(&truth, &colored)?);
-        }
-        done += batch.indices.len();
+        MeasuredBatch::of(&truth, &colored, context, every)
+    };
+    let mut done = 0;
+    val.fold(measure, |batch: MeasuredBatch| {
+        done += batch.scores.len();
+        evaluation.merge(batch);
         progress(done);
-    }
+        Ok(())
+    })?;
+    method.take_all();
     ensure!(done > 0, "there are no validation images");
     Ok(evaluation)
 }
@@ -372,13 +388,23 @@ fn examples(
         .collect()
 }
 
-impl Evaluation {
-    fn add(
-        &mut self,
+/// What is found in one batch.
+#[derive(Serialize, Deserialize)]
+struct MeasuredBatch {
+    scores: Vec<ImageScores>,
+    /// Predicted and true colors by occupied cell.
+    histograms: [Vec<(usize, u64)>; 2],
+    examples: Vec<ExampleImage>,
+    records: Vec<Record>,
+}
+
+impl MeasuredBatch {
+    fn of(
         truth: &TrueBatch,
         colored: &ColorizedBatch,
         context: &EvaluationContext,
-    ) -> Result<()> {
+        every: usize,
+    ) -> Result<Self> {
         let batch = truth.batch;
         let names: Vec<String> = batch.indices.iter().map(|index| (context.names)(*index)).collect();
         let true_ab = truth.ab()?;
@@ -392,14 +418,30 @@ impl Evaluation {
             images.par_iter().zip(&pictures).zip(&names).map(|(([ab, truth], [rgb, true_rgb]), name)| {
                 Ok(ImageScores::of(name, ab, truth, context.bins)?.with_pictures(rgb, true_rgb)?)
             });
-        for image in scored.collect::<Result<Vec<_>>>()? {
-            self.scores.push(image);
+        let histogram = |which: usize| {
+            let mut histogram = AbHistogram::default();
+            images.iter().for_each(|image| histogram.add(&image[which]));
+            histogram.occupied().collect()
+        };
+        let kept = batch.indices.iter().filter(|index| index.is_multiple_of(every));
+        let classify = |classifier: &LabeledClassifier| classifier.classify(truth, colored);
+        Ok(Self {
+            scores: scored.collect::<Result<_>>()?,
+            histograms: [0, 1].map(histogram),
+            examples: examples(truth, colored, kept.copied().collect())?,
+            records: context.classifier.as_ref().map_or(Ok(vec![]), classify)?,
+        })
+    }
+}
+
+impl Evaluation {
+    fn merge(&mut self, batch: MeasuredBatch) {
+        batch.scores.into_iter().for_each(|image| self.scores.push(image));
+        for (histogram, cells) in [&mut self.histogram, &mut self.truth].into_iter().zip(batch.histograms) {
+            cells.into_iter().for_each(|(cell, count)| histogram.counts[cell] += count);
         }
-        for [ab, truth] in &images {
-            self.histogram.add(ab);
-            self.truth.add(truth);
-        }
-        Ok(())
+        self.examples.extend(batch.examples);
+        self.records.extend(batch.records);
     }
 }
 
@@ -435,6 +477,11 @@ impl AbHistogram {
         let middle = (Self::SIDE / 2) as f32;
         let cell = |v: f32| (v / Self::CELL + middle).round().clamp(0.0, 2.0 * middle) as usize;
         ab.iter().for_each(|[a, b]| self.counts[cell(*a) * Self::SIDE + cell(*b)] += 1);
+    }
+
+    /// Cells with colors, and how many.
+    fn occupied(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.counts.iter().copied().enumerate().filter(|(_, count)| *count > 0)
     }
 
     /// The ab value at the center of a cell.

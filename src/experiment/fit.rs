@@ -27,7 +27,7 @@ use crate::{
     spec,
     train::{
         checkpoint::{self, Checkpoint},
-        collective::Ranks,
+        collective::{Ranks, WireFormat},
         fit::{FitOptions, FitOutcome, fit},
         follow::follow,
         log,
@@ -116,7 +116,12 @@ impl StageRun {
     /// The device, and how many processes share the work.
     pub fn device(&self) -> String {
         let device = device::describe(&self.device);
-        if self.ranks.are_many() { format!("{device}, {} processes", self.ranks.size()) } else { device }
+        let rounded =
+            if self.ranks.wire() == WireFormat::Bf16 { ", gradients in bf16 between them" } else { "" };
+        match self.ranks.size() {
+            1 => device,
+            processes => format!("{device}, {processes} processes{rounded}"),
+        }
     }
 
     /// Name of the table row.
@@ -175,7 +180,11 @@ impl StageRun {
         let (max_bad, threads) = self.plan.pictures.source.reading_options();
         let feed =
             LoaderOptions { batch: view.batch / parts, pass: view.pass, flip: view.flip, max_bad, threads };
-        Ok(Loader::with_policy(set, view.framing.clone(), feed, &self.rng, &self.device)?)
+        let mut loader = Loader::with_policy(set, view.framing.clone(), feed, &self.rng, &self.device)?;
+        if self.ranks.are_many() {
+            loader.share_with(Arc::new(self.ranks.clone()));
+        }
+        Ok(loader)
     }
 
     /// Loader of this process's share of the training batches.
@@ -190,12 +199,12 @@ impl StageRun {
         if let Some(rehearsal) = &self.rehearsal {
             return self.rehearse(task, &mut rehearsal.borrow_mut()).map(|()| None);
         }
-        let mut train = self.share()?;
+        let (mut train, mut val) = (self.share()?, self.loader(Split::Val)?);
         if !self.ranks.leads() {
-            follow(task, &mut train, self.training()?, &self.rng, &self.ranks)?;
+            follow(task, &mut train, &mut val, self.training()?, &self.rng, &self.ranks)?;
             return Ok(None);
         }
-        let (mut val, monitoring) = (self.loader(Split::Val)?, self.monitoring());
+        let monitoring = self.monitoring();
         let options = FitOptions { spec: self.training()?, rng: &self.rng, ranks: &self.ranks };
         match fit(task, &mut train, Some(&mut val), options, run, monitoring)? {
             FitOutcome::Finished(metrics) => Ok(Some(metrics)),

@@ -4,7 +4,7 @@ use super::{load::SweepPoint, run::PlannedRun};
 use crate::{
     spec,
     train::{
-        collective::{Command, Ranks},
+        collective::{Command, Ranks, WireFormat},
         manifest, program,
     },
 };
@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 struct RankOutlook {
     host: String,
     build: String,
+    wire: WireFormat,
     /// Hashes of the resolved specs of all points.
     spec: String,
     fits: Vec<FitOutlook>,
@@ -39,7 +40,7 @@ pub fn agree(ranks: &Ranks, points: &[SweepPoint], fits: &[&PlannedRun]) -> Resu
     if !ranks.are_many() {
         return Ok(());
     }
-    let outlooks = ranks.gather(&outlook(points, fits)?)?;
+    let outlooks = ranks.gather(&outlook(ranks.wire(), points, fits)?)?;
     let Some((first, others)) = outlooks.split_first() else { return Ok(()) };
     for (rank, other) in (1..).zip(others) {
         if let Some(what) = difference(first, other) {
@@ -49,7 +50,7 @@ pub fn agree(ranks: &Ranks, points: &[SweepPoint], fits: &[&PlannedRun]) -> Resu
     Ok(())
 }
 
-fn outlook(points: &[SweepPoint], fits: &[&PlannedRun]) -> Result<RankOutlook> {
+fn outlook(wire: WireFormat, points: &[SweepPoint], fits: &[&PlannedRun]) -> Result<RankOutlook> {
     let specs: Vec<String> =
         points.iter().map(|point| spec::hash(&point.experiment)).collect::<Result<_, _>>()?;
     let fits = fits.iter().map(|PlannedRun { fit, .. }| FitOutlook {
@@ -61,6 +62,7 @@ fn outlook(points: &[SweepPoint], fits: &[&PlannedRun]) -> Result<RankOutlook> {
     Ok(RankOutlook {
         host: manifest::host().unwrap_or_else(|| "a machine without a name".into()),
         build: format!("{} ({commit})", env!("CARGO_PKG_VERSION")),
+        wire,
         spec: specs.join(" "),
         fits: fits.collect(),
     })
@@ -70,6 +72,9 @@ fn outlook(points: &[SweepPoint], fits: &[&PlannedRun]) -> Result<RankOutlook> {
 fn difference(first: &RankOutlook, other: &RankOutlook) -> Option<String> {
     if first.build != other.build {
         return Some(format!("runs another build ({}, against {})", other.build, first.build));
+    }
+    if first.wire != other.wire {
+        return Some("sends gradients in another format (--wire)".into());
     }
     if first.spec != other.spec {
         return Some("has another spec, or another --set or --seeds,".into());
@@ -123,7 +128,13 @@ mod tests {
     fn outlook() -> RankOutlook {
         let data = [("train".to_string(), "t".to_string()), ("val".to_string(), "v".to_string())];
         let fit = FitOutlook { label: "color, seed 0".into(), data: data.into(), hash: "h".into() };
-        RankOutlook { host: "a".into(), build: "1".into(), spec: "s".into(), fits: vec![fit] }
+        RankOutlook {
+            host: "a".into(),
+            build: "1".into(),
+            wire: WireFormat::F32,
+            spec: "s".into(),
+            fits: vec![fit],
+        }
     }
 
     #[test]
@@ -135,6 +146,7 @@ mod tests {
         };
         assert_eq!(said(&|other| other.host = "b".into()), "");
         assert!(said(&|other| other.build = "2".into()).contains("another build (2, against 1)"));
+        assert!(said(&|other| other.wire = WireFormat::Bf16).contains("--wire"));
         assert!(said(&|other| other.spec = "x".into()).contains("another spec"));
         let other_val = |other: &mut RankOutlook| drop(other.fits[0].data.insert("val".into(), "x".into()));
         assert!(said(&other_val).contains("other val pictures of `color, seed 0`"));

@@ -110,7 +110,7 @@ impl PlannedRun {
         Ok(())
     }
 
-    /// Trains with rank 0, which alone runs the fit: nothing is stored.
+    /// Trains and measures with rank 0, which alone keeps what is found: nothing is stored.
     ///
     /// # Errors
     /// Those of the fit.
@@ -167,9 +167,7 @@ impl PlannedRun {
             run.set_diverged(Some(warning.to_string()));
             run.warn(warning.to_string());
         }
-        if fit.plan.train.is_some() {
-            fit.ranks.tell(&Command::Fit(fit.hash.clone()))?;
-        }
+        fit.ranks.tell(&Command::Fit(fit.hash.clone()))?;
         match self.stage.kind().run(fit, &mut run) {
             Ok(Some(metrics)) => run.finish(&metrics).map(|()| true),
             Ok(None) => run.interrupt().map(|()| false),

@@ -1,13 +1,14 @@
 //! Top-k accuracy, and mean ± standard deviation over seeds.
 
 use candle_core::{DType, Result, Tensor, bail};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Top-k accuracy for several k at once, counted over batches.
 ///
 /// Ties count as errors: an image is correct at k if fewer than k other classes score at least as high as its own. So
 /// a network with constant or NaN scores has accuracy 0, not 1.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TopK {
     ks: Vec<usize>,
     hits: Vec<u64>,
@@ -28,6 +29,12 @@ impl TopK {
             *hits += ranks.iter().filter(|rank| *rank < k).count() as u64;
         }
         Ok(())
+    }
+
+    /// Adds the counts of another part of the images, for the same ks.
+    pub fn merge(&mut self, other: &Self) {
+        self.seen += other.seen;
+        self.hits.iter_mut().zip(&other.hits).for_each(|(sum, hits)| *sum += hits);
     }
 
     /// Accuracies in [0, 1], in the order of the ks; None before the first image.

@@ -2,12 +2,13 @@
 
 use super::accuracy::rank;
 use candle_core::{DType, Result, Tensor, bail};
+use serde::{Deserialize, Serialize};
 
 /// Counts of images by true and predicted class.
 ///
 /// The predicted class is the image's own exactly if top-1 accuracy counts it as right ([`super::accuracy::TopK`]): of
 /// equal scores, another class wins.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confusion {
     classes: usize,
     counts: Vec<u64>,
@@ -36,6 +37,22 @@ impl Confusion {
             let predicted = if rank(scores, label)? == 0 { label } else { best_other(scores, label) };
             self.counts[label * classes + predicted] += 1;
         }
+        Ok(())
+    }
+
+    /// Adds the counts of another part of the images.
+    ///
+    /// # Errors
+    /// Another number of classes.
+    pub fn merge(&mut self, other: &Self) -> Result<()> {
+        if self.counts.is_empty() {
+            self.clone_from(other);
+            return Ok(());
+        }
+        if self.classes != other.classes {
+            bail!("confusion: {} classes after {}", other.classes, self.classes);
+        }
+        self.counts.iter_mut().zip(&other.counts).for_each(|(sum, count)| *sum += count);
         Ok(())
     }
 

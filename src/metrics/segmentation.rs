@@ -9,13 +9,13 @@
 //! Pixels labeled 255 are ignored. Means exclude classes whose ratio is 0 / 0. Reads no files.
 
 use candle_core::{Result, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Label of ignored pixels.
 const VOID: u8 = 255;
 
 /// Pixel counts by true and predicted class.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfusionMatrix {
     classes: usize,
     /// `(true, predicted)` in rows

@@ -266,16 +266,16 @@ impl Task for Bigan {
     /// half by chance; the mean cosine of random codes and the codes of their pictures, by chance 0; the PSNR of the
     /// reconstructions; and the discriminator's accuracy.
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
-        let (mut meter, mut number) = (MeanMeter::default(), 0);
-        while let Some(batch) = val.next_batch()? {
+        let mut meter = MeanMeter::default();
+        let measure = |batch: &Batch, number: usize| {
             let images = batch.indices.len() as f64;
             // a picture alone has no other to be compared with
-            if images > 1.0 {
-                meter.add(images, &self.measure(&batch.pixels, number)?);
-                meter.images += images;
+            match images > 1.0 {
+                true => Ok(MeanMeter::of_batch(images, &self.measure(&batch.pixels, number as u64)?)),
+                false => Ok(MeanMeter::default()),
             }
-            number += 1;
-        }
+        };
+        val.fold(measure, |batch| Ok(meter.merge(&batch)))?;
         ensure!(
             meter.images > 0.0,
             "one validation picture has no other to be compared with: use at least 2"

@@ -6,6 +6,7 @@ use crate::{
     train::task::{Better, Metric},
 };
 use candle_core::{DType, Result, Tensor};
+use serde::{Deserialize, Serialize};
 
 /// Ratio of predicted to true variation below which the network has collapsed to one color.
 const COLLAPSE_RATIO: f64 = 0.1;
@@ -20,15 +21,15 @@ pub(super) struct Truth<'a> {
 }
 
 /// Image-weighted means over a validation.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct ChannelMeter(MeanMeter);
 
 impl ChannelMeter {
     /// Names of the metrics.
     pub const METRICS: [&str; 4] = ["loss", "rmse", "psnr", "contrast"];
 
-    /// Adds the output maps `(B, h, w, Q)` of a batch.
-    pub fn add(&mut self, target: &ChannelTarget, map: &Tensor, batch: &Truth) -> Result<()> {
+    /// Of a batch with output maps `(B, h, w, Q)`.
+    pub fn of_batch(target: &ChannelTarget, map: &Tensor, batch: &Truth) -> Result<Self> {
         let Truth { pixels, lab, grid } = *batch;
         let (predicted, truth) = (target.decode_map(map)?, target.truth(lab, grid)?);
         let means = [
@@ -38,10 +39,12 @@ impl ChannelMeter {
             ("predicted_variation", variation(&predicted)?),
             ("true_variation", variation(&truth)?),
         ];
-        let images = truth.dim(0)? as f64;
-        self.0.add(images, &means);
-        self.0.images += images;
-        Ok(())
+        Ok(Self(MeanMeter::of_batch(truth.dim(0)? as f64, &means)))
+    }
+
+    /// Adds other batches.
+    pub fn merge(&mut self, other: &Self) {
+        self.0.merge(&other.0);
     }
 
     /// The results for predictions of `channels` channels.

@@ -10,6 +10,7 @@ use crate::{
 };
 use anyhow::Result;
 use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
 
 /// Images in a panel.
 pub(super) const PANEL_IMAGES: usize = 8;
@@ -21,22 +22,26 @@ const MIN_CHROMA: f64 = 0.1;
 pub(super) const METRICS: [&str; 2] = ["rmse", "vividness"];
 
 /// Means over a validation.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct ColorMeter(MeanMeter);
 
 impl ColorMeter {
-    /// Adds a batch: means of losses, predicted and true ab `(B, h, w, 2)`.
-    pub fn add(&mut self, losses: &[(&'static str, f64)], predicted: &Tensor, ab: &Tensor) -> Result<()> {
+    /// Of a batch: means of losses, predicted and true ab `(B, h, w, 2)`.
+    pub fn of_batch(losses: &[(&'static str, f64)], predicted: &Tensor, ab: &Tensor) -> Result<Self> {
         let images = ab.dim(0)? as f64;
-        self.0.add(images, losses);
+        let mut meter = MeanMeter::of_batch(images, losses);
         let others = [
             ("squared_distance", squared_distance(predicted, ab)?),
             ("predicted_chroma", chroma(predicted)?),
             ("true_chroma", chroma(ab)?),
         ];
-        self.0.add(images, &others);
-        self.0.images += images;
-        Ok(())
+        meter.add(images, &others);
+        Ok(Self(meter))
+    }
+
+    /// Adds other batches.
+    pub fn merge(&mut self, other: &Self) {
+        self.0.merge(&other.0);
     }
 
     /// The losses named, root mean squared distance in ab, and ratio of predicted to true chroma, which also says what to

@@ -320,13 +320,14 @@ impl Task for Colorization {
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
         let mut meter = ColorMeter::default();
-        while let Some(batch) = val.next_batch()? {
+        let measure = |batch: &Batch, _| {
             let lab = lab::rgb_to_lab(&batch.pixels)?;
             let ab = self.labels(&lab)?;
             let map = self.colorizer.output_map(&lightness(&lab)?, None)?;
             let predicted = self.colorizer.decode_map(&map, self.decode)?;
-            meter.add(&self.score(&map, &ab)?.read()?, &predicted, &ab)?;
-        }
+            ColorMeter::of_batch(&self.score(&map, &ab)?.read()?, &predicted, &ab)
+        };
+        val.fold(measure, |batch| Ok(meter.merge(&batch)))?;
         let (metrics, fault) = meter.metrics(self.criterion.loss().names());
         self.fault = fault;
         Ok(metrics)

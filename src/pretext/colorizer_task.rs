@@ -143,14 +143,14 @@ impl Task for ColorizerTask {
 
     /// The losses; distance in ab and vividness at every pixel, of colors predicted without hints.
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
-        let (mut meter, mut first) = (ColorMeter::default(), 0);
-        while let Some(batch) = val.next_batch()? {
-            let draw = Draw { rng: &self.validation, first };
-            let losses = self.criterion.score(&self.colorizer, &batch, &Mode::Frozen, draw)?.numbers()?;
+        let (mut meter, size) = (ColorMeter::default(), val.batch());
+        let measure = |batch: &Batch, number: usize| {
+            let draw = Draw { rng: &self.validation, first: number * size };
+            let losses = self.criterion.score(&self.colorizer, batch, &Mode::Frozen, draw)?.numbers()?;
             let ab = lab::rgb_to_lab(&batch.pixels)?.narrow(3, 1, 2)?.contiguous()?;
-            meter.add(&losses, &self.color(&batch.pixels)?, &ab)?;
-            first += batch.indices.len();
-        }
+            ColorMeter::of_batch(&losses, &self.color(&batch.pixels)?, &ab)
+        };
+        val.fold(measure, |batch| Ok(meter.merge(&batch)))?;
         let (metrics, fault) = meter.metrics(self.losses);
         self.fault = fault;
         Ok(metrics)

@@ -143,11 +143,12 @@ impl Task for CrossChannel {
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
         let mut meter = ChannelMeter::default();
-        while let Some(batch) = val.next_batch()? {
+        let measure = |batch: &Batch, _| {
             let lab = lab::rgb_to_lab(&batch.pixels)?;
             let truth = Truth { pixels: &batch.pixels, lab: &lab, grid: self.net.grid() };
-            meter.add(&self.target, &self.output_map(&lab)?, &truth)?;
-        }
+            Ok(ChannelMeter::of_batch(&self.target, &self.output_map(&lab)?, &truth)?)
+        };
+        val.fold(measure, |batch| Ok(meter.merge(&batch)))?;
         let result = meter.finish(self.target.predicts().count());
         let metrics = result.metrics().collect();
         self.result = Some(result);

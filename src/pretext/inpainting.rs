@@ -374,17 +374,16 @@ impl Task for Inpainting {
     /// The squared distance within the region, of colors from −1 to 1; its PSNR; and the share of the variation around the
     /// mean of the visible pixels that it explains.
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
-        let (mut meter, mut number) = (MeanMeter::default(), 0);
-        while let Some(batch) = val.next_batch()? {
-            let masked = self.masked(&batch.pixels, &self.validation, number)?;
+        let mut meter = MeanMeter::default();
+        let measure = |batch: &Batch, number: usize| {
+            let masked = self.masked(&batch.pixels, &self.validation, number as u64)?;
             let painted = self.paint(&masked.x, &Mode::Frozen)?;
             let scalar = |x: Tensor| x.to_dtype(DType::F64)?.to_scalar::<f64>();
             let loss = scalar(masked.cut.distance(&painted, &masked.truth)?)?;
-            let images = batch.indices.len() as f64;
-            meter.add(images, &[("loss", loss), ("variation", scalar(variation(&masked)?)?)]);
-            meter.images += images;
-            number += 1;
-        }
+            let means = [("loss", loss), ("variation", scalar(variation(&masked)?)?)];
+            Ok(MeanMeter::of_batch(batch.indices.len() as f64, &means))
+        };
+        val.fold(measure, |batch| Ok(meter.merge(&batch)))?;
         let (loss, variation) = (meter.mean("loss"), meter.mean("variation"));
         let explained = if variation > MIN_VARIATION { 1.0 - loss / variation } else { f64::NAN };
         self.has_learned = explained.is_nan() || explained >= LEARNED;

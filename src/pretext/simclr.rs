@@ -178,13 +178,13 @@ impl Task for Simclr {
     /// Means over validation batches, in which there are fewer views to tell apart than in a large training batch. A batch
     /// of one picture, which has nothing to tell it from, is left out.
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
-        let mut meter = MeanMeter::default();
-        while let Some(batch) = val.next_batch()? {
+        let (mut meter, size) = (MeanMeter::default(), val.batch());
+        let measure = |batch: &Batch, number: usize| {
             let images = batch.indices.len() as f64;
             if images < 2.0 {
-                continue;
+                return Ok(MeanMeter::default());
             }
-            let views = self.views(&batch, &self.validation, meter.images as usize)?;
+            let views = self.views(batch, &self.validation, number * size)?;
             let compared = self.compare(&views, &Mode::Frozen)?;
             let scalar = |x: &Tensor| x.to_dtype(DType::F64)?.to_scalar::<f64>();
             let chance = 1.0 / (2.0 * images - 1.0);
@@ -193,9 +193,9 @@ impl Task for Simclr {
                 ("loss", scalar(&compared.loss)?),
                 ("chance", chance),
             ];
-            meter.add(images, &means);
-            meter.images += images;
-        }
+            Ok(MeanMeter::of_batch(images, &means))
+        };
+        val.fold(measure, |batch| Ok(meter.merge(&batch)))?;
         ensure!(meter.images > 0.0, "one validation picture has no others to be told from: use at least 2");
         let (accuracy, chance) = (meter.mean("accuracy"), meter.mean("chance"));
         self.at_chance = (accuracy < chance + LEARNED * (1.0 - chance)).then_some(chance);

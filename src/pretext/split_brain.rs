@@ -127,14 +127,19 @@ impl Task for SplitBrain {
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
         let mut meters = [ChannelMeter::default(), ChannelMeter::default()];
-        while let Some(batch) = val.next_batch()? {
+        let measure = |batch: &Batch, _| {
             let lab = lab::rgb_to_lab(&batch.pixels)?;
             let truth = Truth { pixels: &batch.pixels, lab: &lab, grid: self.net.grid() };
             let maps = self.output_maps(&lab, &Mode::Frozen)?;
-            for ((meter, target), map) in meters.iter_mut().zip(&self.targets).zip(&maps) {
-                meter.add(target, map, &truth)?;
-            }
-        }
+            let halves = self.targets.iter().zip(&maps);
+            Ok(halves
+                .map(|(target, map)| ChannelMeter::of_batch(target, map, &truth))
+                .collect::<Result<Vec<_>, _>>()?)
+        };
+        val.fold(measure, |halves: Vec<ChannelMeter>| {
+            meters.iter_mut().zip(&halves).for_each(|(meter, batch)| meter.merge(batch));
+            Ok(())
+        })?;
         let finish =
             |(meter, target): (&ChannelMeter, &ChannelTarget)| meter.finish(target.predicts().count());
         self.results = meters.iter().zip(&self.targets).map(finish).collect();

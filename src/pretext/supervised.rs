@@ -77,11 +77,17 @@ impl Task for Supervised {
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
         let (mut accuracy, mut confusion) = (TopK::new(&[1, 5]), Confusion::default());
-        while let Some(batch) = val.next_batch()? {
+        let measure = |batch: &Batch, _| {
+            let (mut accuracy, mut confusion) = (TopK::new(&[1, 5]), Confusion::default());
             let logits = self.logits(&batch.pixels, &Mode::Frozen)?;
-            accuracy.add(&logits, labels(&batch)?)?;
-            confusion.add(&logits, labels(&batch)?)?;
-        }
+            accuracy.add(&logits, labels(batch)?)?;
+            confusion.add(&logits, labels(batch)?)?;
+            Ok((accuracy, confusion))
+        };
+        val.fold(measure, |(of_batch, confused)| {
+            accuracy.merge(&of_batch);
+            Ok(confusion.merge(&confused)?)
+        })?;
         self.confusion = confusion;
         let shares = accuracy.values().context("there are no validation images")?;
         let metric = |(name, value): (&str, f64)| Metric { name: name.into(), value, better: Better::Higher };

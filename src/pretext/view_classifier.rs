@@ -205,17 +205,20 @@ impl Task for ViewClassifier {
     }
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
-        let (mut accuracy, mut meter, mut pictures) = (TopK::new(&[1]), MeanMeter::default(), 0);
-        while let Some(batch) = val.next_batch()? {
-            let views = self.views(&batch, &self.validation, pictures)?;
+        let (mut accuracy, mut meter, size) = (TopK::new(&[1]), MeanMeter::default(), val.batch());
+        let measure = |batch: &Batch, number: usize| {
+            let mut accuracy = TopK::new(&[1]);
+            let views = self.views(batch, &self.validation, number * size)?;
             let logits = self.logits(&views, &Mode::Frozen)?;
             accuracy.add(&logits, &views.labels)?;
             let loss = cross_entropy(&logits, &views.labels, None)?.to_dtype(DType::F64)?.to_scalar()?;
-            let images = batch.indices.len();
-            meter.add(images as f64, &[("loss", loss)]);
-            meter.images += images as f64;
-            pictures += images;
-        }
+            Ok((accuracy, MeanMeter::of_batch(batch.indices.len() as f64, &[("loss", loss)])))
+        };
+        val.fold(measure, |(right, means)| {
+            accuracy.merge(&right);
+            meter.merge(&means);
+            Ok(())
+        })?;
         let shares = accuracy.values().context("there are no validation images")?;
         let chance = self.head.chance;
         self.at_chance = shares[0] < chance + LEARNED * (1.0 - chance);

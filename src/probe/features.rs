@@ -8,6 +8,7 @@ use crate::{
     backbones::network::Network,
     bounded::{Count, Pixels},
     data::{
+        Batch,
         annotated::{Annotated, Presence},
         crop_policy::CropPolicy,
         dataset::Dataset,
@@ -293,15 +294,16 @@ pub fn for_each_batch(
 ) -> Result<()> {
     ensure!(!spec.layers.is_empty(), "features: no layer is named; give `layers:`");
     let taps: Vec<&str> = spec.layers.iter().map(String::as_str).collect();
-    let bar = Progress::new(loader.dataset().len(), what);
-    while let Some(batch) = loader.next_batch()? {
+    loader.watch(Progress::new(loader.dataset().len(), what));
+    let measure = |batch: &Batch, _| {
         let maps = network.forward(&network.input().read(&batch.pixels)?, &taps, &Mode::Frozen)?;
         let rows = |map: &Tensor| -> candle_core::Result<Vec<f32>> {
             downsample(map, spec.dimensions.get(), spec.protocol)?.flatten_all()?.to_vec1()
         };
-        take(&batch.indices, maps.iter().map(rows).collect::<Result<_, _>>()?)?;
-        bar.add(batch.indices.len());
-    }
+        Ok((batch.indices.clone(), maps.iter().map(rows).collect::<Result<Vec<_>, _>>()?))
+    };
+    loader.fold(measure, |(indices, rows): (Vec<usize>, Vec<Vec<f32>>)| take(&indices, rows))?;
+    loader.unwatch();
     Ok(())
 }
 

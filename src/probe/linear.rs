@@ -104,9 +104,18 @@ pub struct LinearProbe {
 }
 
 /// What is counted of one layer's probe.
+#[derive(Serialize, Deserialize)]
 struct LayerCounts {
     accuracy: TopK,
     confusion: Confusion,
+}
+
+impl LayerCounts {
+    /// Adds the counts of other images.
+    fn merge(&mut self, other: &Self) -> Result<()> {
+        self.accuracy.merge(&other.accuracy);
+        Ok(self.confusion.merge(&other.confusion)?)
+    }
 }
 
 /// Validation accuracy of one layer's probe.
@@ -236,9 +245,14 @@ impl LinearProbe {
     /// The counts of one pass of `val`.
     fn counted(&self, val: &mut Loader) -> Result<Vec<LayerCounts>> {
         let mut counts = self.counts();
-        while let Some(batch) = val.next_batch()? {
-            self.count(&batch, &mut counts)?;
-        }
+        let measure = |batch: &Batch, _| {
+            let mut counts = self.counts();
+            self.count(batch, &mut counts)?;
+            Ok(counts)
+        };
+        val.fold(measure, |batch: Vec<LayerCounts>| {
+            counts.iter_mut().zip(&batch).try_for_each(|(sum, counts)| sum.merge(counts))
+        })?;
         Ok(counts)
     }
 

@@ -117,7 +117,7 @@ pub fn fit(
         let mut is_best = false;
         // The last validation runs after its checkpoint is written, so a failure in it loses no training.
         if let Some(val) = val.as_deref_mut().filter(|_| due.validate && state.step < total) {
-            is_best = validate(&mut learner, val, spec, epoch, &mut state, &mut log, run)?;
+            is_best = validate(&mut learner, val, (spec, ranks), epoch, &mut state, &mut log, run)?;
         }
         if state.step < total {
             monitor(&mut learner, monitoring.as_mut(), total, epoch, &mut state, &mut log, run)?;
@@ -135,15 +135,15 @@ pub fn fit(
             return Ok(FitOutcome::Interrupted { step: state.step });
         }
     }
-    ranks.tell(&Command::Rest)?;
     if let Some(val) = val.filter(|_| state.validated.as_ref().is_none_or(|(step, _)| *step < total)) {
         let epoch = epoch(train);
-        validate(&mut learner, val, spec, epoch, &mut state, &mut log, run)?;
+        validate(&mut learner, val, (spec, ranks), epoch, &mut state, &mut log, run)?;
         if let Some(what) = state.levels.diverged(newest(&state)) {
             log.warn(run, Warning::Diverged { what })?;
         }
         save(&learner, &mut state, &mut log, run)?;
     }
+    ranks.tell(&Command::Rest)?;
     if monitor(&mut learner, monitoring.as_mut(), total, epoch(train), &mut state, &mut log, run)? {
         save(&learner, &mut state, &mut log, run)?;
     }
@@ -162,12 +162,13 @@ fn newest(state: &State) -> &[Metric] {
 fn validate(
     learner: &mut Learner,
     val: &mut Loader,
-    spec: &TrainOptions,
+    (spec, ranks): (&TrainOptions, &Ranks),
     epoch: f64,
     state: &mut State,
     log: &mut Log,
     run: &mut RunDir,
 ) -> Result<bool> {
+    ranks.tell(&Command::Validate)?;
     learner.averaged(|task| {
         val.rewind();
         let at = || format!("validation after step {}", state.step);

@@ -1,4 +1,4 @@
-//! The training loop of every process but the first: updates, as rank 0 tells. It validates and writes nothing.
+//! The training loop of every process but the first: updates and validations, as rank 0 tells. It writes nothing.
 
 use super::{
     collective::{Command, Ranks, take_state},
@@ -20,6 +20,7 @@ use anyhow::{Context, Result, bail};
 pub fn follow(
     task: &mut dyn Task,
     train: &mut Loader,
+    val: &mut Loader,
     spec: &TrainOptions,
     rng: &Rng,
     ranks: &Ranks,
@@ -34,6 +35,11 @@ pub fn follow(
         match ranks.hear()? {
             Command::Rest => return Ok(()),
             Command::Step => {}
+            Command::Validate => {
+                val.rewind();
+                learner.averaged(|task| task.evaluate(val))?;
+                continue;
+            }
             other => bail!("rank 0 tells {other:?} within a training: use one build on all nodes"),
         }
         let lr = spec.schedule.rate(learner.optimizer.base_lr(), step, total);

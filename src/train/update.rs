@@ -81,8 +81,13 @@ fn update_weights(
                 &value,
                 &scalars,
                 [train.waited() - waited, began.elapsed()],
+                train.take_new_faults(),
             )?;
-            updated.add(&report.gather(step.ranks)?, step.step, &scalars, pending)?;
+            let reports = report.gather(step.ranks)?;
+            for (_, other) in reports.iter().enumerate().filter(|(rank, _)| *rank != step.ranks.rank()) {
+                train.learn_faults(other.faults.clone())?;
+            }
+            updated.add(&reports, step.step, &scalars, pending)?;
             learn_from_all(step.ranks, training.take_statistics())?;
             sum.finish(step.ranks, &mut gradients)?;
             total = Some(value);

@@ -141,14 +141,18 @@ impl Classification {
         let mut sums = vec![vec![]; self.val_set.len()];
         for draw in 0..self.draws {
             val.seek(Position { epoch: draw as u64, batch: 0 });
-            while let Some(batch) = val.next_batch()? {
+            let measure = |batch: &Batch, _| {
                 let logits = self.logits(&batch.pixels, &Mode::Frozen)?.to_vec2::<f32>()?;
-                for (&index, logits) in batch.indices.iter().zip(logits) {
+                Ok(batch.indices.iter().copied().zip(logits).collect::<Vec<_>>())
+            };
+            val.fold(measure, |pictures| {
+                for (index, logits) in pictures {
                     let sum: &mut Vec<f64> = &mut sums[index];
                     sum.resize(logits.len(), 0.0);
                     sum.iter_mut().zip(logits).for_each(|(sum, logit)| *sum += f64::from(logit));
                 }
-            }
+                Ok(())
+            })?;
         }
         Ok(sums)
     }

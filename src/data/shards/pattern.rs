@@ -72,11 +72,33 @@ pub(super) fn local(pattern: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(all)
 }
 
-/// The addresses of shards that a pattern names on a server.
+/// The shards that a pattern names on a server.
+#[derive(Debug, PartialEq)]
+pub(super) enum RemoteShards {
+    /// At these addresses.
+    At(Vec<String>),
+    /// The files of the folder with this address whose names match.
+    Listed { folder: String, names: glob::Pattern },
+}
+
+/// What a pattern names on a server: braces name shards, a folder or a wildcard in the last part of an `s3://` address lists
+/// them.
 ///
 /// # Errors
-/// A malformed pattern; a folder, or wildcards, which would have to be listed.
-pub(super) fn remote(pattern: &str) -> Result<Vec<String>, String> {
+/// A malformed pattern; a folder or wildcards of a web server, which has no lists.
+pub(super) fn remote(pattern: &str) -> Result<RemoteShards, String> {
+    let in_store = pattern.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("s3://"));
+    if in_store && (pattern.ends_with('/') || pattern.contains('*')) {
+        let (folder, name) = pattern.rsplit_once('/').unwrap_or((pattern, ""));
+        if folder.contains(['*', '{']) || name.contains('{') {
+            return Err(format!(
+                "has a wildcard beside braces, or in a folder's name; {FORM}, or `train-*.tar`"
+            ));
+        }
+        let names = glob::Pattern::new(if name.is_empty() { "*.tar" } else { name });
+        let names = names.map_err(|error| format!("is no pattern: {error}"))?;
+        return Ok(RemoteShards::Listed { folder: folder.into(), names });
+    }
     if !pattern
         .to_lowercase()
         .split(['?', '{'])
@@ -88,7 +110,7 @@ pub(super) fn remote(pattern: &str) -> Result<Vec<String>, String> {
     if pattern.contains('*') {
         return Err(format!("cannot be searched with a wildcard; {FORM}"));
     }
-    expand(pattern)
+    expand(pattern).map(RemoteShards::At)
 }
 
 /// Files that match a wildcard, sorted; None without any.
@@ -119,6 +141,25 @@ mod tests {
             assert!(expand(pattern).is_err(), "{pattern}");
         }
         assert!(expand("{0..999999}{0..9}").unwrap_err().contains("more than"));
+    }
+
+    #[test]
+    fn folders_of_a_store_are_listed() {
+        let listed = |pattern: &str| match remote(pattern) {
+            Ok(RemoteShards::Listed { folder, names }) => Some((folder, names.as_str().to_string())),
+            _ => None,
+        };
+        assert_eq!(listed("s3://b/a/"), Some(("s3://b/a".into(), "*.tar".into())));
+        assert_eq!(listed("S3://b/a/t-*.tar"), Some(("S3://b/a".into(), "t-*.tar".into())));
+        assert_eq!(
+            remote("s3://b/t-{0..1}.tar"),
+            Ok(RemoteShards::At(vec!["s3://b/t-0.tar".into(), "s3://b/t-1.tar".into()]))
+        );
+        for pattern in
+            ["s3://b/*/t.tar", "s3://b/{0..1}/*.tar", "https://a/", "https://a/t-*.tar", "s3://b/t-[*.tar"]
+        {
+            assert!(remote(pattern).is_err(), "{pattern}");
+        }
     }
 
     #[test]

@@ -134,6 +134,9 @@ fn evaluate(fit: &StageRun, spec: &ColorEvaluationSpec, run: &mut RunDir) -> Res
             seen = done;
         },
     )?;
+    if !fit.ranks.leads() {
+        return Ok(None);
+    }
     for (name, reason) in val.faults() {
         progress::print(&format!("left out: {name}: {reason}"));
     }

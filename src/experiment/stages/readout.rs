@@ -203,8 +203,11 @@ impl<C: FeatureClassifier> StageKind for ReadoutStage<C> {
 
     fn run(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
         let classes = fit.sets.split(Split::Train).classes().to_vec();
-        let mut rows = vec![];
-        for (layer, train, val) in self.features(fit)? {
+        let (mut rows, features) = (vec![], self.features(fit)?);
+        if !fit.ranks.leads() {
+            return Ok(None);
+        }
+        for (layer, train, val) in features {
             let rng = fit.rng.split(&layer);
             let found = self.results(fit, (train, val), &classes, &rng);
             let (metric, found) = found.with_context(|| format!("layer {layer}"))?;

@@ -1,6 +1,7 @@
 //! Sums of one image's color errors: per bin of the true color, and of the 8-bit images if given.
 
 use crate::color::bins::Bins;
+use serde::{Deserialize, Serialize};
 
 /// The largest threshold, in ab units; errors are capped at it.
 pub(super) const REACH: f64 = 150.0;
@@ -23,7 +24,7 @@ pub enum ColorScoreError {
 }
 
 /// The error sums of one image.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ImageScores {
     pub(super) name: String,
     pub(super) pixels: usize,
@@ -35,7 +36,7 @@ pub struct ImageScores {
 }
 
 /// Errors of the pixels whose true color is nearest to one bin.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct BinErrors {
     pub pixels: u64,
     /// Σ min(d, 150)
@@ -55,7 +56,7 @@ impl BinErrors {
 }
 
 /// Error sums of the 8-bit images.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct PictureErrors {
     /// Σ of squared byte differences, over three channels
     pub squared: u64,

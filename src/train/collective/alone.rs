@@ -1,6 +1,6 @@
 //! One process.
 
-use super::operations::{Collective, PendingSum};
+use super::operations::{Bucket, Collective, PendingSum};
 use anyhow::Result;
 
 /// The only process.
@@ -14,15 +14,12 @@ impl Collective for Alone {
     fn size(&self) -> usize {
         1
     }
-    fn sum(&self, values: Vec<f32>, carry: Option<Vec<f32>>) -> PendingSum {
-        let sum = match carry {
-            Some(mut carry) => {
-                carry.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-                carry
-            }
-            None => values,
-        };
-        PendingSum::Done(sum)
+    fn sum(&self, Bucket { gradients, carry }: Bucket) -> Result<PendingSum> {
+        if carry.is_empty() {
+            return Ok(PendingSum::Done(gradients));
+        }
+        let sums = carry.iter().zip(&gradients).map(|(sum, gradient)| sum + gradient);
+        Ok(PendingSum::Done(sums.collect::<candle_core::Result<_>>()?))
     }
     fn gather(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>> {
         Ok(vec![bytes])

@@ -12,6 +12,8 @@ pub enum Command {
     From { step: usize, position: Position },
     /// One update.
     Step,
+    /// A validation of the weights, or of their averages.
+    Validate,
     /// The training is complete, or interrupted.
     Rest,
     /// The experiment is finished, or interrupted.

@@ -1,13 +1,16 @@
 //! The sum of gradients over ranks. Gradients leave in buckets as the backward pass completes them, and are summed while it
 //! goes on.
 
-use super::{operations::PendingSum, ranks::Ranks};
+use super::{
+    operations::{Bucket, PendingSum},
+    ranks::Ranks,
+};
 use crate::{
     nn::optim::Gradients,
     ops::tape::{GradientSink, ParamGradient, Tape},
 };
 use anyhow::Result;
-use candle_core::{DType, Device, Shape, Tensor, TensorId};
+use candle_core::{DType, Tensor, TensorId};
 use std::collections::HashMap;
 
 /// Values of a bucket, 4 MiB: large enough for the speed of a link, small enough for several in one backward pass.
@@ -15,12 +18,9 @@ const BUCKET: usize = 1 << 20;
 
 /// The gradients of one pass of every rank, on their way.
 pub struct GradientSum {
-    buckets: Vec<(Vec<SentGradient>, PendingSum)>,
-    device: Device,
+    /// Places of the gradients of each bucket, and their sums.
+    buckets: Vec<(Vec<usize>, PendingSum)>,
 }
-
-/// Place and shape of a gradient in a bucket.
-type SentGradient = (usize, Shape);
 
 impl GradientSum {
     /// Runs the backward pass of `loss`, and sends the gradients that `sums` wants.
@@ -28,13 +28,19 @@ impl GradientSum {
     /// # Errors
     /// Those of the operations; gradients that are not f32.
     pub fn begin(ranks: &Ranks, sums: &Gradients, tape: &Tape, loss: Tensor) -> Result<Self> {
-        let device = loss.device().clone();
-        let next = sums.len();
-        let mut buckets =
-            Buckets { ranks, sums, arrived: HashMap::new(), next, open: Bucket::default(), sent: vec![] };
+        let mut buckets = Buckets {
+            ranks,
+            sums,
+            arrived: HashMap::new(),
+            next: sums.len(),
+            places: vec![],
+            open: Bucket::default(),
+            values: 0,
+            sent: vec![],
+        };
         tape.backward(loss, &mut buckets)?;
         buckets.send_rest()?;
-        Ok(Self { buckets: buckets.sent, device })
+        Ok(Self { buckets: buckets.sent })
     }
 
     /// Adds the gradients of all ranks, in their order, to `sums`.
@@ -42,27 +48,12 @@ impl GradientSum {
     /// # Errors
     /// A rank that is gone.
     pub fn finish(self, ranks: &Ranks, sums: &mut Gradients) -> Result<()> {
-        for (gradients, sum) in self.buckets {
-            let sum = sum.wait()?;
-            let mut rest = &sum[..];
-            for (place, shape) in gradients {
-                let (values, after) = rest.split_at(shape.elem_count());
-                sums.set(place, Tensor::from_slice(values, shape, &self.device)?);
-                rest = after;
-            }
+        for (places, sum) in self.buckets {
+            places.into_iter().zip(sum.wait()?).for_each(|(place, sum)| sums.set(place, sum));
         }
         sums.count(ranks.size());
         Ok(())
     }
-}
-
-/// Gradients that travel together.
-#[derive(Default)]
-struct Bucket {
-    gradients: Vec<SentGradient>,
-    values: Vec<f32>,
-    /// Their sums over earlier passes; empty in the first.
-    carry: Vec<f32>,
 }
 
 /// Gradients leave from the last parameter to the first, which is about their order in the backward pass. Their own order
@@ -74,40 +65,40 @@ struct Buckets<'a> {
     arrived: HashMap<usize, Tensor>,
     /// All places from here on have left, or are not wanted.
     next: usize,
+    /// Of the gradients in the open bucket.
+    places: Vec<usize>,
     open: Bucket,
-    sent: Vec<(Vec<SentGradient>, PendingSum)>,
+    /// Number of values in the open bucket.
+    values: usize,
+    sent: Vec<(Vec<usize>, PendingSum)>,
 }
 
 impl Buckets<'_> {
-    fn push(&mut self, place: usize, gradient: &Tensor) -> candle_core::Result<()> {
-        self.open.values.extend(gradient.flatten_all()?.to_vec1::<f32>()?);
-        if let Some(sum) = self.sums.sum(place) {
-            self.open.carry.extend(sum.flatten_all()?.to_vec1::<f32>()?);
-        }
-        self.open.gradients.push((place, gradient.shape().clone()));
-        if self.open.values.len() >= BUCKET {
-            self.send();
-        }
-        Ok(())
+    fn push(&mut self, place: usize, gradient: Tensor) -> candle_core::Result<()> {
+        self.values += gradient.elem_count();
+        self.places.push(place);
+        self.open.gradients.push(gradient);
+        self.open.carry.extend(self.sums.sum(place).cloned());
+        if self.values >= BUCKET { self.send() } else { Ok(()) }
     }
 
-    fn send(&mut self) {
-        let Bucket { gradients, values, carry } = std::mem::take(&mut self.open);
-        if !gradients.is_empty() {
-            let carry = Some(carry).filter(|carry| !carry.is_empty());
-            self.sent.push((gradients, self.ranks.sum(values, carry)));
+    fn send(&mut self) -> candle_core::Result<()> {
+        self.values = 0;
+        let (places, bucket) = (std::mem::take(&mut self.places), std::mem::take(&mut self.open));
+        if !places.is_empty() {
+            self.sent.push((places, self.ranks.sum(bucket).map_err(candle_core::Error::wrap)?));
         }
+        Ok(())
     }
 
     /// Sends what has come of a parameter whose later ones have no gradient.
     fn send_rest(&mut self) -> candle_core::Result<()> {
         for place in (0..self.next).rev() {
             if let Some(gradient) = self.arrived.remove(&place) {
-                self.push(place, &gradient)?;
+                self.push(place, gradient)?;
             }
         }
-        self.send();
-        Ok(())
+        self.send()
     }
 }
 
@@ -127,7 +118,7 @@ impl GradientSink for Buckets<'_> {
         while self.next > 0 {
             let place = self.next - 1;
             match self.arrived.remove(&place) {
-                Some(gradient) => self.push(place, &gradient)?,
+                Some(gradient) => self.push(place, gradient)?,
                 None if self.sums.wants(place) => break,
                 None => {}
             }

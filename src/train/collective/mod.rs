@@ -26,6 +26,7 @@ pub use batch_statistics::learn_from_all;
 pub use command::Command;
 pub use gradient_sum::GradientSum;
 pub use launcher::Launcher;
+pub use operations::{Bucket, PendingSum, WireFormat};
 pub use pass_report::PassReport;
 pub use ranks::Ranks;
 pub use shared_state::{give_state, take_state};

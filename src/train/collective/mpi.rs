@@ -4,13 +4,16 @@
 //! Only messages between two ranks are used: reductions of MPI libraries choose their order by place and size, and their bits
 //! depend on it.
 
+mod packing;
 mod wire;
 
 use super::{
-    operations::{Collective, PendingSum},
+    operations::{Bucket, Collective, PendingSum, WireFormat},
     ranks::Ranks,
+    start::RankOptions,
 };
 use anyhow::{Context, Result, anyhow, bail};
+use candle_core::Tensor;
 use std::{
     fmt,
     sync::{
@@ -36,7 +39,7 @@ struct Connection {
 }
 
 enum Request {
-    Sum { values: Vec<f32>, carry: Option<Vec<f32>>, done: Sender<Vec<f32>> },
+    Sum { bucket: Bucket, done: Sender<Result<Vec<Tensor>>> },
     Gather { bytes: Vec<u8>, done: Sender<Vec<Vec<u8>>> },
     Broadcast { bytes: Option<Vec<u8>>, done: Sender<Vec<u8>> },
     Finish,
@@ -46,6 +49,7 @@ enum Request {
 struct MpiRanks {
     rank: usize,
     size: usize,
+    wire: WireFormat,
     requests: Mutex<Sender<Request>>,
 }
 
@@ -53,10 +57,10 @@ struct MpiRanks {
 ///
 /// # Errors
 /// MPI does not start, or was started before.
-pub fn start(silence: Duration) -> Result<Ranks> {
+pub fn start(options: RankOptions) -> Result<Ranks> {
     let (requests, inbox) = mpsc::channel();
     let (ready, started) = mpsc::channel();
-    let serve = move || match Wire::new(silence) {
+    let serve = move || match Wire::new(options) {
         Ok(wire) => {
             let _ = ready.send(Ok((wire.rank(), wire.size())));
             serve(wire, &inbox);
@@ -67,7 +71,7 @@ pub fn start(silence: Duration) -> Result<Ranks> {
     let (rank, size) = started.recv().context("MPI did not start")??;
     let connection = Connection { requests: Mutex::new(requests.clone()), thread: Mutex::new(Some(thread)) };
     CONNECTION.set(connection).ok().context("MPI was started before")?;
-    Ok(Ranks::new(MpiRanks { rank, size, requests: Mutex::new(requests) }))
+    Ok(Ranks::new(MpiRanks { rank, size, wire: options.wire, requests: Mutex::new(requests) }))
 }
 
 /// Carries out requests until the last.
@@ -75,7 +79,7 @@ fn serve(mut wire: Wire, inbox: &Receiver<Request>) {
     loop {
         // Whoever asked may be gone.
         match inbox.recv_timeout(IDLE) {
-            Ok(Request::Sum { values, carry, done }) => drop(done.send(wire.sum(&values, carry.as_deref()))),
+            Ok(Request::Sum { bucket, done }) => drop(done.send(packing::sum(&mut wire, &bucket))),
             Ok(Request::Gather { bytes, done }) => drop(done.send(wire.gather(bytes))),
             Ok(Request::Broadcast { bytes, done }) => drop(done.send(wire.broadcast(bytes))),
             Ok(Request::Finish) => {
@@ -143,9 +147,12 @@ impl Collective for MpiRanks {
     fn size(&self) -> usize {
         self.size
     }
-    fn sum(&self, values: Vec<f32>, carry: Option<Vec<f32>>) -> PendingSum {
-        let answer = self.ask(|done| Request::Sum { values, carry, done });
-        PendingSum::Waiting(Box::new(move || received(&answer)))
+    fn wire(&self) -> WireFormat {
+        self.wire
+    }
+    fn sum(&self, bucket: Bucket) -> Result<PendingSum> {
+        let answer = self.ask(|done| Request::Sum { bucket, done });
+        Ok(PendingSum::Waiting(Box::new(move || received(&answer)?)))
     }
     fn gather(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>> {
         received(&self.ask(|done| Request::Gather { bytes, done }))

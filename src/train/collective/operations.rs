@@ -1,6 +1,8 @@
 //! What the processes of a training do together.
 
 use anyhow::Result;
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What ranks do together. All call the same operations in the same order.
@@ -9,9 +11,15 @@ pub trait Collective: Send + Sync + fmt::Debug {
     fn rank(&self) -> usize;
     /// The number of processes.
     fn size(&self) -> usize;
-    /// Begins the sum of the values of all ranks, added in the order of the ranks to `carry`, which is the same everywhere.
-    /// All ranks give the same number of values and get the same bits.
-    fn sum(&self, values: Vec<f32>, carry: Option<Vec<f32>>) -> PendingSum;
+    /// The numbers in which gradients travel.
+    fn wire(&self) -> WireFormat {
+        WireFormat::F32
+    }
+    /// Begins the sum of a bucket over all ranks. All give the same shapes, and get the same bits.
+    ///
+    /// # Errors
+    /// Values that this collective cannot sum.
+    fn sum(&self, bucket: Bucket) -> Result<PendingSum>;
     /// The bytes of every rank, by rank.
     ///
     /// # Errors
@@ -24,18 +32,36 @@ pub trait Collective: Send + Sync + fmt::Debug {
     fn broadcast(&self, bytes: Option<Vec<u8>>) -> Result<Vec<u8>>;
 }
 
+/// The numbers in which gradients travel between processes. They are added in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+pub enum WireFormat {
+    #[default]
+    F32,
+    /// Every gradient and every sum is rounded: half the bytes, other bits than those of one process.
+    Bf16,
+}
+
+/// Gradients that travel together, f32.
+#[derive(Default)]
+pub struct Bucket {
+    pub gradients: Vec<Tensor>,
+    /// The sums of earlier passes, to which those of all ranks are added in the order of the ranks; the same everywhere. Empty
+    /// in the first pass.
+    pub carry: Vec<Tensor>,
+}
+
 /// A sum on its way.
 pub enum PendingSum {
-    Done(Vec<f32>),
-    Waiting(Box<dyn FnOnce() -> Result<Vec<f32>>>),
+    Done(Vec<Tensor>),
+    Waiting(Box<dyn FnOnce() -> Result<Vec<Tensor>>>),
 }
 
 impl PendingSum {
-    /// The sum, once it is there.
+    /// The sums, once they are there, in the order and of the shapes of the bucket's gradients.
     ///
     /// # Errors
     /// As [`Collective::gather`].
-    pub fn wait(self) -> Result<Vec<f32>> {
+    pub fn wait(self) -> Result<Vec<Tensor>> {
         match self {
             Self::Done(sum) => Ok(sum),
             Self::Waiting(sum) => sum(),

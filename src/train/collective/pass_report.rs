@@ -1,7 +1,7 @@
 //! What ranks tell one another of a pass.
 
 use super::ranks::Ranks;
-use crate::train::interrupt;
+use crate::{data::Fault, train::interrupt};
 use anyhow::Result;
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,8 @@ pub struct PassReport {
     waited: u64,
     /// Seconds of its forward and backward pass.
     busy: u64,
+    /// Pictures that it found unreadable.
+    pub faults: Vec<(usize, Fault)>,
 }
 
 impl PassReport {
@@ -29,6 +31,7 @@ impl PassReport {
         loss: &Tensor,
         scalars: &[(&'static str, Tensor)],
         [waited, busy]: [Duration; 2],
+        faults: Vec<(usize, Fault)>,
     ) -> Result<Self> {
         let bits =
             |value: &Tensor| -> Result<u64> { Ok(value.to_dtype(DType::F64)?.to_scalar::<f64>()?.to_bits()) };
@@ -39,6 +42,7 @@ impl PassReport {
             scalars: scalars.iter().map(|(_, value)| bits(value)).collect::<Result<_>>()?,
             waited: waited.as_secs_f64().to_bits(),
             busy: busy.as_secs_f64().to_bits(),
+            faults,
         })
     }
 

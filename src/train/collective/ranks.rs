@@ -3,8 +3,9 @@
 use super::{
     alone::Alone,
     command::Command,
-    operations::{Collective, PendingSum},
+    operations::{Bucket, Collective, PendingSum, WireFormat},
 };
+use crate::data::shared_pass::Peers;
 use anyhow::{Context, Result};
 use serde::{Serialize, de::DeserializeOwned};
 use std::sync::Arc;
@@ -43,9 +44,17 @@ impl Ranks {
         self.rank() == 0
     }
 
+    /// The numbers in which gradients travel.
+    pub fn wire(&self) -> WireFormat {
+        self.0.wire()
+    }
+
     /// See [`Collective::sum`].
-    pub fn sum(&self, values: Vec<f32>, carry: Option<Vec<f32>>) -> PendingSum {
-        self.0.sum(values, carry)
+    ///
+    /// # Errors
+    /// As there.
+    pub fn sum(&self, bucket: Bucket) -> Result<PendingSum> {
+        self.0.sum(bucket)
     }
 
     /// See [`Collective::gather`].
@@ -95,6 +104,18 @@ impl Ranks {
     /// As [`Ranks::give`]; a command of another build.
     pub fn hear(&self) -> Result<Command> {
         serde_json::from_slice(&self.take()?).context(FOREIGN)
+    }
+}
+
+impl Peers for Ranks {
+    fn rank(&self) -> usize {
+        self.0.rank()
+    }
+    fn size(&self) -> usize {
+        self.0.size()
+    }
+    fn gather(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>> {
+        self.0.gather(bytes)
     }
 }
 

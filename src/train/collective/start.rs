@@ -1,6 +1,6 @@
 //! Start and end of the connection between the processes of a launcher.
 
-use super::{launcher::Launcher, ranks::Ranks};
+use super::{launcher::Launcher, operations::WireFormat, ranks::Ranks};
 use anyhow::{Result, bail};
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ pub struct RankOptions {
     pub size: Option<usize>,
     /// A rank that is not heard of for so long is taken for dead.
     pub silence: Duration,
+    /// Of gradients between processes.
+    pub wire: WireFormat,
 }
 
 /// Processes that cannot come together.
@@ -41,7 +43,7 @@ pub fn start(options: RankOptions) -> Result<Ranks> {
     match launcher {
         None => Ok(Ranks::default()),
         #[cfg(feature = "mpi")]
-        Some(_) => super::mpi::start(options.silence),
+        Some(_) => super::mpi::start(options),
         #[cfg(not(feature = "mpi"))]
         Some(Launcher { size, .. }) => bail!(StartError::Unsupported { size }),
     }

@@ -256,11 +256,14 @@ impl DetectionTask {
     fn detect(&self, val: &mut Loader) -> Result<Vec<Vec<Detection>>> {
         let classes = self.val.set.classes().len();
         let mut best = TopDetections::new(classes, self.val.set.len(), &self.spec);
-        while let Some(batch) = val.next_batch()? {
-            for at in 0..batch.indices.len() {
-                best.add(batch.indices[at], self.picture_detections(&batch, at)?);
-            }
-        }
+        let measure = |batch: &Batch, _| {
+            let of_picture = |at: usize| Ok((batch.indices[at], self.picture_detections(batch, at)?));
+            (0..batch.indices.len()).map(of_picture).collect::<Result<Vec<_>>>()
+        };
+        val.fold(measure, |pictures| {
+            pictures.into_iter().for_each(|(index, found)| best.add(index, found));
+            Ok(())
+        })?;
         Ok(best.after_nms())
     }
 

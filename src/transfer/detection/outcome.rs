@@ -9,10 +9,11 @@ use crate::{
 use anyhow::Result;
 use candle_core::Tensor;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
 /// (score, box) pairs of one picture, by class.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PictureDetections(Vec<Vec<(f32, Rect)>>);
 
 /// Removes proposals that round to the same cells of the pooled map as an earlier one.

@@ -196,7 +196,8 @@ impl Task for Segmentation {
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
         let mut confusion = ConfusionMatrix::new(self.val_set.classes().len() + 1)?;
-        while let Some(batch) = val.next_batch()? {
+        let measure = |batch: &Batch, _| {
+            let mut confusion = ConfusionMatrix::new(self.val_set.classes().len() + 1)?;
             for (at, &index) in batch.indices.iter().enumerate() {
                 let name = || format!("validation picture {}", self.val_set.id(index));
                 let Some(truth) = self.val_set.mask(index).with_context(name)? else { continue };
@@ -205,7 +206,9 @@ impl Task for Segmentation {
                 let predict_tensor = self.predict_tensor(&pixels.contiguous()?)?;
                 confusion.add(&truth.labels, &predict_tensor.labels).with_context(name)?;
             }
-        }
+            Ok(confusion)
+        };
+        val.fold(measure, |batch| Ok(confusion.merge(&batch)?))?;
         let scores = confusion.scores();
         let values =
             [scores.mean_iu, scores.pixel_accuracy, scores.mean_accuracy, scores.frequency_weighted_iu];

@@ -90,11 +90,17 @@ fn shards_of_a_store_are_read_by_the_usual_variables() {
         assert!(report.contains("bee  6"), "{report}");
     }
     let at = [("AWS_ENDPOINT_URL", moto.address.as_str())];
+    for listed in ["s3://pictures/a%b c#~/", "s3://pictures/a%b c#~/t-*.tar"] {
+        let (code, report) = verify(&home, listed, &[&key[..], &at[..]].concat());
+        assert!(code == Some(0) && report.contains("train: 12 images, 0 unreadable"), "{report}");
+        assert!(report.contains("bee  6"), "{report}");
+    }
     for (what, environment, parts) in [
         ("s3://nothing/t-{0..2}.tar", &key[..], &["there is no bucket `nothing`"][..]),
         ("s3://pictures/t-{0..2}.tar", &key, &["t-0.tar is missing (3 of 3 are)"]),
         ("s3://pictures/t.tar", &key, &["t.tar is missing (1 of 1 are)"]),
-        ("s3://pictures/t-*.tar", &key, &["wildcard", "{000000..000146}"]),
+        ("s3://pictures/t-*.tar", &key, &["names no file that is there", "{000000..000146}"]),
+        ("s3://nothing/a/", &key, &["there is no bucket `nothing`"]),
         ("s3:///t-{0..2}.tar", &key, &["names no bucket"]),
         (SHARDS, &key[..2], &["AWS_ALLOW_HTTP=true"]),
         (SHARDS, &key[1..], &["one half of the credentials is missing", "AWS_ACCESS_KEY_ID"]),

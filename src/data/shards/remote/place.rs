@@ -10,7 +10,7 @@ use crate::data::{
     error::DataError,
     shards::{
         index::Stamp,
-        pattern,
+        pattern::{self, RemoteShards},
         place::{PlaceError, ShardPlace},
     },
 };
@@ -35,12 +35,27 @@ pub(in crate::data::shards) fn remote_shards(
     cache: &Path,
 ) -> Result<Vec<RemoteShard>, DataError> {
     let fault = |reason| DataError::Shard { name: pattern.into(), reason };
-    let addresses = pattern::remote(pattern).map_err(fault)?;
+    let named = pattern::remote(pattern).map_err(fault)?;
     let server = connect(pattern)?;
+    let addresses = match named {
+        RemoteShards::At(addresses) => addresses,
+        RemoteShards::Listed { folder, names } => listed(&*server, &folder, &names).map_err(fault)?,
+    };
     let most = shard_cache::limit().map_err(DataError::Spec)?;
     let cache = Arc::new(ShardCache::new(cache.join(FOLDER), most));
     let shard = |address| RemoteShard { server: server.clone(), cache: cache.clone(), address };
     Ok(addresses.into_iter().map(shard).collect())
+}
+
+/// The addresses of the shards in a folder of a server, in the order of their names.
+fn listed(server: &dyn ShardServer, folder: &str, names: &glob::Pattern) -> Result<Vec<String>, String> {
+    let found = retried(folder, Patience::ASKING, || server.list(folder)).map_err(|error| error.reason())?;
+    let mut shards: Vec<String> = found.into_iter().filter(|name| names.matches(name)).collect();
+    shards.sort();
+    match shards.is_empty() {
+        true => Err(format!("names no file that is there; {}", pattern::FORM)),
+        false => Ok(shards.iter().map(|name| format!("{folder}/{name}")).collect()),
+    }
 }
 
 /// Checks that the cache holds the shards that are wanted at a time.

@@ -124,6 +124,15 @@ fn failure(error: &Error) -> FetchError {
 }
 
 impl ShardServer for S3Store {
+    fn list(&self, folder: &str) -> Result<Vec<String>, FetchError> {
+        let prefix = self.key(folder)?;
+        let listed = self.wait(self.store.list_with_delimiter(Some(&prefix)));
+        let listed = listed.map_err(|error| self.check_bucket().err().unwrap_or(error))?;
+        // Consoles keep folders as empty files.
+        let files = listed.objects.into_iter().filter(|about| about.size > 0);
+        Ok(files.filter_map(|about| about.location.filename().map(String::from)).collect())
+    }
+
     fn stamp(&self, address: &str) -> Result<Stamp, FetchError> {
         let key = self.key(address)?;
         match self.wait(self.store.head(&key)) {

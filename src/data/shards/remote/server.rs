@@ -44,6 +44,14 @@ pub(super) type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
 
 /// A server that has shards.
 pub(super) trait ShardServer: Send + Sync {
+    /// Names of the files in a folder.
+    ///
+    /// # Errors
+    /// See [`FetchError`]; a server that has no lists.
+    fn list(&self, _folder: &str) -> Result<Vec<String>, FetchError> {
+        Err(FetchError::Final("cannot be listed".into()))
+    }
+
     /// Size and version of the file that is there now.
     ///
     /// # Errors

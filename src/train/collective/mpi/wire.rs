@@ -1,6 +1,11 @@
 //! Messages between ranks, and their signs of life.
 
+use crate::train::collective::{operations::WireFormat, start::RankOptions};
 use anyhow::{Context, Result, ensure};
+use half::{
+    bf16,
+    slice::{HalfBitsSliceExt, HalfFloatSliceExt},
+};
 use mpi::{
     Tag, Threading,
     datatype::Equivalence,
@@ -29,6 +34,8 @@ const LIFE: Tag = 5;
 const BEAT: Duration = Duration::from_secs(1);
 /// Longest message, in bytes: MPI counts elements in 32 bits.
 const LONGEST: usize = 1 << 28;
+/// Values of a sum that are summed at once: they stay in a processor's cache until they are sent on.
+const PIECE: usize = 1 << 18;
 /// A wait is busy so long, then sleeps between looks: a waiting rank leaves its core to those that compute.
 const BUSY: Duration = Duration::from_micros(200);
 const NAP: Duration = Duration::from_micros(50);
@@ -56,6 +63,8 @@ type PendingSend<'s, 'a, T> = (usize, Option<Request<'a, [T], &'s LocalScope<'a>
 pub struct Wire {
     world: SimpleCommunicator,
     silence: Duration,
+    /// Of gradients between ranks.
+    format: WireFormat,
     /// When each rank was last heard of.
     heard: Vec<Instant>,
     beat: Instant,
@@ -68,14 +77,14 @@ impl Wire {
     ///
     /// # Errors
     /// It was started before, or does not allow calls from a thread of their own.
-    pub fn new(silence: Duration) -> Result<Self> {
+    pub fn new(RankOptions { silence, wire: format, .. }: RankOptions) -> Result<Self> {
         let (universe, threading) =
             mpi::initialize_with_threading(Threading::Serialized).context("MPI was started before")?;
         ensure!(threading >= Threading::Funneled, "this MPI does not work in programs with threads");
         let world = universe.world();
         let now = Instant::now();
         let heard = vec![now; world.size() as usize];
-        Ok(Self { world, silence, heard, beat: now, _universe: universe })
+        Ok(Self { world, silence, format, heard, beat: now, _universe: universe })
     }
 
     pub fn rank(&self) -> usize {
@@ -86,40 +95,84 @@ impl Wire {
         self.world.size() as usize
     }
 
-    /// See [`Collective::sum`]. Each rank sums one slice of the values, and gives it to the others.
+    /// See [`Collective::sum`]. Each rank sums one slice of every piece, and gives it to the others.
     pub fn sum(&mut self, values: &[f32], carry: Option<&[f32]>) -> Vec<f32> {
-        let (own, size) = (self.rank(), self.size());
-        let slice = |rank: usize| values.len() * rank / size..values.len() * (rank + 1) / size;
-        let mut sum = vec![0f32; values.len()];
-        let parts = self.exchange(PART, |rank| &values[slice(rank)], slice(own).len());
-        let parts = parts.iter().map(|part| part.as_deref().unwrap_or(&values[slice(own)]));
-        add_in_order(&mut sum[slice(own)], carry.map(|carry| &carry[slice(own)]), parts);
-        let others = {
-            let done = &sum[slice(own)];
-            self.exchange_sized(SUM, |_| done, |rank| slice(rank).len())
-        };
-        for (rank, other) in others.into_iter().enumerate() {
-            if let Some(other) = other {
-                sum[slice(rank)].copy_from_slice(&other);
+        let mut sum = Vec::with_capacity(values.len());
+        let mut parts = vec![];
+        for (number, piece) in values.chunks(PIECE).enumerate() {
+            let carry = carry.map(|carry| &carry[number * PIECE..][..piece.len()]);
+            let start = sum.len();
+            sum.resize(start + piece.len(), 0.0);
+            match self.format {
+                WireFormat::F32 => self.sum_piece(piece, carry, &mut sum[start..], &mut parts),
+                WireFormat::Bf16 => self.sum_rounded(piece, carry, &mut sum[start..]),
             }
         }
         sum
     }
 
+    /// The sum of one piece; `parts` is memory that the next one uses again.
+    fn sum_piece(&mut self, piece: &[f32], carry: Option<&[f32]>, sum: &mut [f32], parts: &mut Vec<f32>) {
+        let (own, size) = (self.rank(), self.size());
+        let slice = |rank: usize| piece.len() * rank / size..piece.len() * (rank + 1) / size;
+        let length = slice(own).len();
+        parts.resize(size * length, 0.0);
+        let mut places: Vec<&mut [f32]> = parts.chunks_mut(length.max(1)).collect();
+        if let Some(place) = places.get_mut(own) {
+            place.copy_from_slice(&piece[slice(own)]);
+        }
+        self.exchange_into(PART, |rank| &piece[slice(rank)], &mut places);
+        let carry = carry.map(|carry| &carry[slice(own)]);
+        add_in_order(&mut sum[slice(own)], carry, parts.chunks(length.max(1)));
+        let mut places = split_at(sum, (0..size).map(|rank| slice(rank).len()));
+        let done = &*std::mem::take(&mut places[own]);
+        self.exchange_into(SUM, |_| done, &mut places);
+    }
+
+    /// As [`Wire::sum_piece`], with every part and the sum rounded to bf16. Sums of earlier passes are not rounded again.
+    fn sum_rounded(&mut self, piece: &[f32], carry: Option<&[f32]>, sum: &mut [f32]) {
+        let (own, size) = (self.rank(), self.size());
+        let slice = |rank: usize| piece.len() * rank / size..piece.len() * (rank + 1) / size;
+        let (sent, length) = (rounded(piece), slice(own).len());
+        let mut parts = vec![0u16; size * length];
+        let mut places: Vec<&mut [u16]> = parts.chunks_mut(length.max(1)).collect();
+        if let Some(place) = places.get_mut(own) {
+            place.copy_from_slice(&sent[slice(own)]);
+        }
+        self.exchange_into(PART, |rank| &sent[slice(rank)], &mut places);
+        let parts = widened(&parts);
+        add_in_order(
+            &mut sum[slice(own)],
+            carry.map(|carry| &carry[slice(own)]),
+            parts.chunks(length.max(1)),
+        );
+        let (done, mut all) = (rounded(&sum[slice(own)]), vec![0u16; piece.len()]);
+        all[slice(own)].copy_from_slice(&done);
+        self.exchange_into(SUM, |_| &done, &mut split_at(&mut all, (0..size).map(|rank| slice(rank).len())));
+        sum.copy_from_slice(&widened(&all));
+    }
+
     /// See [`Collective::gather`].
     pub fn gather(&mut self, bytes: Vec<u8>) -> Vec<Vec<u8>> {
         let length = [bytes.len() as u64];
-        let lengths = self.exchange(LENGTH, |_| &length[..], 1);
-        let length = |rank: usize| lengths[rank].as_ref().map_or(0, |length| length[0] as usize);
-        let mut all: Vec<Vec<u8>> = vec![vec![]; self.size()];
-        let longest = (0..self.size()).map(length).max().unwrap_or_default().max(bytes.len());
+        let mut lengths = vec![length; self.size()];
+        self.exchange_into(
+            LENGTH,
+            |_| &length[..],
+            &mut lengths.iter_mut().map(|length| &mut length[..]).collect::<Vec<_>>(),
+        );
+        let mut all: Vec<Vec<u8>> = lengths.iter().map(|[length]| vec![0; *length as usize]).collect();
+        let longest = all.iter().map(Vec::len).max().unwrap_or_default();
         for start in (0..longest).step_by(LONGEST) {
             let piece = |length: usize| start.min(length)..(start + LONGEST).min(length);
-            let pieces =
-                self.exchange_sized(BYTES, |_| &bytes[piece(bytes.len())], |rank| piece(length(rank)).len());
-            for (whole, piece) in all.iter_mut().zip(pieces) {
-                whole.extend(piece.unwrap_or_default());
-            }
+            let mut places: Vec<&mut [u8]> = all
+                .iter_mut()
+                .map(|of| {
+                    let piece = piece(of.len());
+                    &mut of[piece]
+                })
+                .collect();
+            self.exchange_into(BYTES, |_| &bytes[piece(bytes.len())], &mut places);
         }
         let own = self.rank();
         all[own] = bytes;
@@ -129,12 +182,10 @@ impl Wire {
     /// See [`Collective::broadcast`].
     pub fn broadcast(&mut self, bytes: Option<Vec<u8>>) -> Vec<u8> {
         let Some(bytes) = bytes else {
-            let length = self.receive::<u64>(0, LENGTH, 1)[0] as usize;
-            let mut whole = Vec::with_capacity(length);
-            while whole.len() < length {
-                let piece = LONGEST.min(length - whole.len());
-                whole.extend(self.receive::<u8>(0, BYTES, piece));
-            }
+            let mut length = [0u64];
+            self.receive_into(0, LENGTH, &mut length);
+            let mut whole = vec![0u8; length[0] as usize];
+            whole.chunks_mut(LONGEST).for_each(|piece| self.receive_into(0, BYTES, piece));
             return whole;
         };
         let length = [bytes.len() as u64];
@@ -182,39 +233,30 @@ impl Wire {
         self.world.process_at_rank(rank as i32)
     }
 
-    /// Sends a slice to every other rank, and receives `values` from each; None in the own place.
-    fn exchange<'a, T: Equivalence + Default + Clone + 'a>(
+    /// Sends a slice to every other rank, and fills the places of theirs; the own place stays as it is.
+    fn exchange_into<'a, T: Equivalence>(
         &mut self,
         tag: Tag,
         of: impl Fn(usize) -> &'a [T],
-        values: usize,
-    ) -> Vec<Option<Vec<T>>> {
-        self.exchange_sized(tag, of, |_| values)
-    }
-
-    /// As [`Wire::exchange`], with the number of values that each rank sends.
-    fn exchange_sized<'a, T: Equivalence + Default + Clone + 'a>(
-        &mut self,
-        tag: Tag,
-        of: impl Fn(usize) -> &'a [T],
-        values: impl Fn(usize) -> usize,
-    ) -> Vec<Option<Vec<T>>> {
+        places: &mut [&mut [T]],
+    ) where
+        T: 'a,
+    {
         let (own, size) = (self.rank(), self.size());
         let world = SimpleCommunicator::world();
         scope(|scope| {
             let mut sends = vec![];
             // Each begins with its neighbor, so that not all send to one.
             for other in (1..size).map(|away| (own + away) % size).filter(|other| !of(*other).is_empty()) {
-                let request =
-                    world.process_at_rank(other as i32).immediate_send_with_tag(scope, of(other), tag);
-                sends.push((other, Some(request)));
+                let process = world.process_at_rank(other as i32);
+                sends.push((other, Some(process.immediate_send_with_tag(scope, of(other), tag))));
             }
-            let mut received: Vec<Option<Vec<T>>> = vec![None; size];
             for other in (1..size).map(|away| (own + size - away) % size) {
-                received[other] = Some(self.receive(other, tag, values(other)));
+                if let Some(place) = places.get_mut(other) {
+                    self.receive_into(other, tag, place);
+                }
             }
             self.complete(sends);
-            received
         })
     }
 
@@ -246,24 +288,22 @@ impl Wire {
         }
     }
 
-    /// Waits for a message of so many values.
-    fn receive<T: Equivalence + Default + Clone>(&mut self, from: usize, tag: Tag, values: usize) -> Vec<T> {
-        if values == 0 {
-            return vec![];
+    /// Waits for a message that fills `into`.
+    fn receive_into<T: Equivalence>(&mut self, from: usize, tag: Tag, into: &mut [T]) {
+        if into.is_empty() {
+            return;
         }
         let world = SimpleCommunicator::world();
         let process = world.process_at_rank(from as i32);
         let (message, status) = self.wait(from, || process.immediate_matched_probe_with_tag(tag));
-        let found = status.count(T::equivalent_datatype()) as usize;
-        let mut into = vec![T::default(); found];
-        message.matched_receive_into(&mut into[..]);
-        self.heard[from] = Instant::now();
-        if found != values {
+        let (found, wanted) = (status.count(T::equivalent_datatype()) as usize, into.len());
+        if found != wanted {
             self.fail(format!(
-                "rank {from} sent {found} values where {values} were expected: use one build and one spec on all nodes"
+                "rank {from} sent {found} values where {wanted} were expected: use one build and one spec on all nodes"
             ));
         }
-        into
+        message.matched_receive_into(into);
+        self.heard[from] = Instant::now();
     }
 
     /// Repeats `ready` until it has something, which depends on rank `on`.
@@ -300,9 +340,41 @@ fn add_in_order<'a>(sum: &mut [f32], carry: Option<&[f32]>, mut parts: impl Iter
     }
 }
 
+/// The bits of the nearest bf16.
+fn rounded(values: &[f32]) -> Vec<u16> {
+    let mut bits = vec![0u16; values.len()];
+    bits.reinterpret_cast_mut::<bf16>().convert_from_f32_slice(values);
+    bits
+}
+
+/// The numbers of these bits of bf16.
+fn widened(bits: &[u16]) -> Vec<f32> {
+    bits.reinterpret_cast::<bf16>().to_f32_vec()
+}
+
+/// The consecutive slices of these lengths.
+fn split_at<T>(mut rest: &mut [T], lengths: impl Iterator<Item = usize>) -> Vec<&mut [T]> {
+    let take = |length| {
+        let (slice, after) = std::mem::take(&mut rest).split_at_mut(length);
+        rest = after;
+        slice
+    };
+    lengths.map(take).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::add_in_order;
+    use super::{add_in_order, rounded, widened};
+
+    #[test]
+    fn rounding_keeps_eight_bits() {
+        let values = [1.0, 1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, -3e38, f32::INFINITY];
+        assert_eq!(
+            widened(&rounded(&values)),
+            [1.0, 1.0, 1.0 + 4.0 / 256.0, -226.0 * 2f32.powi(120), f32::INFINITY]
+        );
+        assert!(widened(&rounded(&[f32::NAN]))[0].is_nan());
+    }
 
     #[test]
     fn parts_are_added_in_their_order() {
