@@ -1,4 +1,4 @@
-// The driver API of the stand-in (libcuda.so.1): one device, memory, copies, streams, events,
+// The driver API of the stand-in (libcuda.so.1): devices, memory, copies, streams, events,
 // modules and launches. What is not here answers "not supported" (stubs that make.sh generates).
 #include <cuda.h>
 #include <dirent.h>
@@ -22,18 +22,20 @@ struct CUfunc_st {
   std::string name;
   Binder bind;
   int shared_most;  // bytes of dynamic shared memory a launch may ask for
+  int device;
 };
 struct CUmod_st {
+  int device;
   std::string ptx;  // empty where the image is no PTX
   std::map<std::string, CUfunc_st> functions;
 };
 
 namespace {
-constexpr int SHARED_PLAIN = 49152, SHARED_MOST = 232448, THREADS_MOST = 1024;
-std::recursive_mutex lock;
+constexpr int SHARED_PLAIN = 49152, SHARED_MOST = 232448, THREADS_MOST = 1024, DEVICES_MOST = 64;
+std::recursive_mutex& lock = driver_lock();
 bool started = false;
 thread_local CUcontext bound = nullptr;
-int the_context, the_pool;
+char contexts[DEVICES_MOST], pools[DEVICES_MOST];  // their addresses are the handles
 cuuint64_t release_threshold = 0;
 std::map<uintptr_t, size_t> pinned;
 std::set<CUmodule> modules;
@@ -43,8 +45,11 @@ std::map<std::string, Binder>& kernels() {
   return table;
 }
 
-CUcontext context() { return reinterpret_cast<CUcontext>(&the_context); }
-CUmemoryPool pool() { return reinterpret_cast<CUmemoryPool>(&the_pool); }
+CUcontext context_of(int device) { return reinterpret_cast<CUcontext>(contexts + device); }
+CUmemoryPool pool_of(int device) { return reinterpret_cast<CUmemoryPool>(pools + device); }
+int current() { return stand_in_current_device(); }
+bool is_device(int device) { return device >= 0 && device < settings().devices; }
+int device_of(CUmemoryPool pool) { return static_cast<int>(reinterpret_cast<char*>(pool) - pools); }
 Event* as_event(CUevent e) { return events.count(e) ? reinterpret_cast<Event*>(e) : nullptr; }
 void* device(CUdeviceptr p) { return reinterpret_cast<void*>(static_cast<uintptr_t>(p)); }
 
@@ -98,11 +103,12 @@ CUresult copy_in(CUdeviceptr to, const void* from, size_t bytes, Stream* stream,
   stand_in_tally("copies to device", 1);
   if (settings().copies) tell_copy(bytes);
   void* target = device(to);
-  if (!settings().lazy || wait || is_pinned(from, bytes)) {
-    push(stream, {who, [=] { memcpy(target, from, bytes); }, nullptr, 0});
+  const bool at_once = !settings().lazy && stream->items.empty();
+  if (at_once || wait || is_pinned(from, bytes)) {
+    push(stream, {who, [=] { memcpy(target, from, bytes); }, nullptr, 0, {}});
   } else {  // pageable memory: the source may change as soon as the call returns
     auto copy = std::make_shared<std::vector<char>>(static_cast<const char*>(from), static_cast<const char*>(from) + bytes);
-    push(stream, {who, [=] { memcpy(target, copy->data(), bytes); }, nullptr, 0});
+    push(stream, {who, [=] { memcpy(target, copy->data(), bytes); }, nullptr, 0, {}});
   }
   if (wait) drain(stream);
   return CUDA_SUCCESS;
@@ -114,7 +120,7 @@ CUresult copy_out(void* to, CUdeviceptr from, size_t bytes, Stream* stream, bool
   if (!stand_in_on_device(device(from), bytes, who) || !good_host(to, bytes, who)) return CUDA_ERROR_INVALID_VALUE;
   statistics().bytes_out += bytes;
   const void* source = device(from);
-  push(stream, {who, [=] { memcpy(to, source, bytes); }, nullptr, 0});
+  push(stream, {who, [=] { memcpy(to, source, bytes); }, nullptr, 0, {}});
   const bool pageable = !is_pinned(to, bytes);
   if (wait || pageable) {
     count_sync(wait ? "copy" : "copy to pageable memory");
@@ -129,7 +135,7 @@ CUresult copy_within(CUdeviceptr to, CUdeviceptr from, size_t bytes, Stream* str
   if (!stand_in_on_device(device(to), bytes, who) || !stand_in_on_device(device(from), bytes, who))
     return CUDA_ERROR_INVALID_VALUE;
   statistics().bytes_within += bytes;
-  push(stream, {who, [=] { memmove(device(to), device(from), bytes); }, nullptr, 0});
+  push(stream, {who, [=] { memmove(device(to), device(from), bytes); }, nullptr, 0, {}});
   return CUDA_SUCCESS;
 }
 
@@ -138,18 +144,18 @@ CUresult fill(CUdeviceptr to, T value, size_t n, Stream* stream) {
   const char* who = "fill device memory";
   if (!n) return CUDA_SUCCESS;
   if (!stand_in_on_device(device(to), n * sizeof(T), who)) return CUDA_ERROR_INVALID_VALUE;
-  push(stream, {who, [=] { std::fill_n(static_cast<T*>(device(to)), n, value); }, nullptr, 0});
+  push(stream, {who, [=] { std::fill_n(static_cast<T*>(device(to)), n, value); }, nullptr, 0, {}});
   return CUDA_SUCCESS;
 }
 
 CUresult allocate(CUdeviceptr* out, size_t bytes, Stream* stream) {
   *out = 0;
   if (!bytes) return CUDA_SUCCESS;
-  void* p = device_allocate(bytes);
+  void* p = device_allocate(bytes, current());
   if (!p) return CUDA_ERROR_OUT_OF_MEMORY;
   device_poison(p, bytes);
   // A use that comes before the allocation in the streams' order loses what it wrote.
-  if (settings().lazy && stream) push(stream, {"allocation", [=] { device_poison(p, bytes); }, nullptr, 0});
+  if (settings().lazy && stream) push(stream, {"allocation", [=] { device_poison(p, bytes); }, nullptr, 0, {}});
   *out = reinterpret_cast<uintptr_t>(p);
   return CUDA_SUCCESS;
 }
@@ -157,6 +163,11 @@ CUresult allocate(CUdeviceptr* out, size_t bytes, Stream* stream) {
 CUresult launch(CUfunction f, Dim grid, Dim block, unsigned shared, CUstream handle, void** params) {
   Stream* stream = stream_find(handle);
   if (!stream || !f) return CUDA_ERROR_INVALID_HANDLE;
+  if (stream->device != current() || f->device != current()) {
+    stand_in_complain("%s: the kernel is of device %d, the stream of device %d, and the current one is %d", f->name.c_str(),
+                      f->device, stream->device, current());
+    return CUDA_ERROR_INVALID_HANDLE;
+  }
   const size_t threads = size_t(block.x) * block.y * block.z;
   const bool bad_block = threads == 0 || threads > THREADS_MOST || block.z > 64;
   const bool bad_grid = !grid.x || !grid.y || !grid.z || grid.x > 0x7FFFFFFFu || grid.y > 65535 || grid.z > 65535;
@@ -170,7 +181,7 @@ CUresult launch(CUfunction f, Dim grid, Dim block, unsigned shared, CUstream han
   Work thread = f->bind(name, params);
   if (!thread) return CUDA_ERROR_INVALID_VALUE;
   ++statistics().launches[name];
-  push(stream, {name, [=] { run_grid(name, grid, block, shared, thread); }, nullptr, 0});
+  push(stream, {name, [=] { run_grid(name, grid, block, shared, thread); }, nullptr, 0, {}});
   return CUDA_SUCCESS;
 }
 
@@ -216,6 +227,9 @@ const Settings& settings() {
     s.reverse = number("STAND_IN_REVERSE");
     s.copies = number("STAND_IN_COPIES");
     s.lazy = static_cast<int>(number("STAND_IN_LAZY"));
+    s.devices = static_cast<int>(number("STAND_IN_DEVICES") ? number("STAND_IN_DEVICES") : 1);
+    s.devices = s.devices > DEVICES_MOST ? DEVICES_MOST : s.devices;
+    s.patience = static_cast<int>(number("STAND_IN_PATIENCE") ? number("STAND_IN_PATIENCE") : 60);
     s.bytes = number("STAND_IN_BYTES") ? number("STAND_IN_BYTES") : size_t(16) << 30;
     s.stats = getenv("STAND_IN_STATS");
     return s;
@@ -228,12 +242,21 @@ void stand_in_register(const char* name, Binder bind) {
   if (!kernels().emplace(name, bind).second) stand_in_complain("two kernels have the name %s", name);
 }
 
+int stand_in_current_device(void) { return bound ? static_cast<int>(reinterpret_cast<char*>(bound) - contexts) : 0; }
+int stand_in_patience(void) { return settings().patience; }
+
 void stand_in_enqueue(CUstream_st* handle, const char* name, Work work) {
+  stand_in_enqueue_when(handle, name, {}, std::move(work));
+}
+
+void stand_in_enqueue_when(CUstream_st* handle, const char* name, std::function<bool()> ready, Work work) {
   std::lock_guard<std::recursive_mutex> hold(lock);
-  ++statistics().calls[name];
+  if (!ready) ++statistics().calls[name];
   Stream* stream = stream_find(handle);
   if (!stream) return stand_in_complain("%s: no such stream", name);
-  push(stream, {name, std::move(work), nullptr, 0});
+  if (stream->device != current())
+    return stand_in_complain("%s: the stream is of device %d, and the current one is %d", name, stream->device, current());
+  push(stream, {name, std::move(work), nullptr, 0, std::move(ready)});
 }
 
 void stand_in_tally(const char* name, long long by) {
@@ -253,9 +276,13 @@ unsigned long long stand_in_count(const char* table, const char* name) {
 #define ENTER_BOUND \
   ENTER;            \
   if (!bound) return refuse(CUDA_ERROR_INVALID_CONTEXT, "this host thread has no current context")
-#define STREAM(handle)                  \
-  Stream* stream = stream_find(handle); \
-  if (!stream) return refuse(CUDA_ERROR_INVALID_HANDLE, "no such stream")
+#define STREAM(handle)                                                              \
+  Stream* stream = stream_find(handle);                                             \
+  if (!stream) return refuse(CUDA_ERROR_INVALID_HANDLE, "no such stream");          \
+  if (stream->device != current()) return refuse(CUDA_ERROR_INVALID_HANDLE, "a stream of another device than the current one")
+#define DEVICE(d) \
+  ENTER;          \
+  if (!is_device(d)) return refuse(CUDA_ERROR_INVALID_DEVICE, "no such device")
 
 // ---- the device and its context --------------------------------------------------------------
 API cuInit(unsigned) {
@@ -268,27 +295,27 @@ API cuInit(unsigned) {
   return CUDA_SUCCESS;
 }
 API cuDriverGetVersion(int* version) { *version = 13000; return CUDA_SUCCESS; }
-API cuDeviceGetCount(int* count) { ENTER; *count = 1; return CUDA_SUCCESS; }
+API cuDeviceGetCount(int* count) { ENTER; *count = settings().devices; return CUDA_SUCCESS; }
 API cuDeviceGet(CUdevice* d, int ordinal) {
   ENTER;
-  *d = 0;
-  return ordinal ? CUDA_ERROR_INVALID_DEVICE : CUDA_SUCCESS;
+  *d = ordinal;
+  return is_device(ordinal) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
-API cuDeviceGetName(char* name, int length, CUdevice) { ENTER; snprintf(name, static_cast<size_t>(length), "stand-in"); return CUDA_SUCCESS; }
-API cuDeviceGetUuid(CUuuid* uuid, CUdevice) { ENTER; memset(uuid, 0x51, sizeof *uuid); return CUDA_SUCCESS; }
-API cuDeviceTotalMem(size_t* bytes, CUdevice) { ENTER; *bytes = settings().bytes; return CUDA_SUCCESS; }
-API cuDeviceGetAttribute(int* value, CUdevice_attribute a, CUdevice) { ENTER; *value = device_attribute(a); return CUDA_SUCCESS; }
-API cuDevicePrimaryCtxRetain(CUcontext* c, CUdevice) { ENTER; *c = context(); return CUDA_SUCCESS; }
-API cuDevicePrimaryCtxRelease(CUdevice) { ENTER; return CUDA_SUCCESS; }
+API cuDeviceGetName(char* name, int length, CUdevice d) { DEVICE(d); snprintf(name, static_cast<size_t>(length), "stand-in"); return CUDA_SUCCESS; }
+API cuDeviceGetUuid(CUuuid* uuid, CUdevice d) { DEVICE(d); memset(uuid, 0x51 + d, sizeof *uuid); return CUDA_SUCCESS; }
+API cuDeviceTotalMem(size_t* bytes, CUdevice d) { DEVICE(d); *bytes = settings().bytes; return CUDA_SUCCESS; }
+API cuDeviceGetAttribute(int* value, CUdevice_attribute a, CUdevice d) { DEVICE(d); *value = device_attribute(a); return CUDA_SUCCESS; }
+API cuDevicePrimaryCtxRetain(CUcontext* c, CUdevice d) { DEVICE(d); *c = context_of(d); return CUDA_SUCCESS; }
+API cuDevicePrimaryCtxRelease(CUdevice d) { DEVICE(d); return CUDA_SUCCESS; }
 API cuCtxGetCurrent(CUcontext* c) { ENTER; *c = bound; return CUDA_SUCCESS; }
 API cuCtxSetCurrent(CUcontext c) { ENTER; bound = c; return CUDA_SUCCESS; }
-API cuCtxGetDevice(CUdevice* d) { ENTER_BOUND; *d = 0; return CUDA_SUCCESS; }
+API cuCtxGetDevice(CUdevice* d) { ENTER_BOUND; *d = current(); return CUDA_SUCCESS; }
 API cuCtxSetFlags(unsigned) { ENTER_BOUND; return CUDA_SUCCESS; }
 API cuCtxGetStreamPriorityRange(int* least, int* most) { ENTER_BOUND; *least = 0; *most = -5; return CUDA_SUCCESS; }
 API cuCtxSynchronize() {
   ENTER_BOUND;
   count_sync("context");
-  drain(nullptr);
+  drain_device(current());
   return CUDA_SUCCESS;
 }
 API cuGetErrorName(CUresult error, const char** text) {
@@ -321,7 +348,7 @@ API cuMemFree(CUdeviceptr p) {
   if (!p) return CUDA_SUCCESS;
   if (!device_mark_freeing(device(p))) return refuse(CUDA_ERROR_INVALID_VALUE, "cuMemFree of what is no allocation, or twice");
   count_sync("free");
-  drain(nullptr);
+  drain_device(current());
   device_release(device(p));
   return CUDA_SUCCESS;
 }
@@ -330,13 +357,13 @@ API cuMemFreeAsync(CUdeviceptr p, CUstream s) {
   STREAM(s);
   if (!p) return CUDA_SUCCESS;
   if (!device_mark_freeing(device(p))) return refuse(CUDA_ERROR_INVALID_VALUE, "cuMemFreeAsync of what is no allocation, or twice");
-  push(stream, {"free", [=] { device_release(device(p)); }, nullptr, 0});
+  push(stream, {"free", [=] { device_release(device(p)); }, nullptr, 0, {}});
   return CUDA_SUCCESS;
 }
 API cuMemGetInfo(size_t* available, size_t* total) {
   ENTER_BOUND;
   *total = settings().bytes;
-  *available = *total - device_used();
+  *available = *total - device_used(current());
   return CUDA_SUCCESS;
 }
 API cuMemHostAlloc(void** p, size_t bytes, unsigned) {
@@ -350,7 +377,7 @@ API cuMemHostAlloc(void** p, size_t bytes, unsigned) {
 API cuMemAllocHost(void** p, size_t bytes) { return cuMemHostAlloc(p, bytes, 0); }
 API cuMemFreeHost(void* p) {
   ENTER_BOUND;
-  drain(nullptr);
+  drain_device(current());
   if (!pinned.erase(reinterpret_cast<uintptr_t>(p))) return refuse(CUDA_ERROR_INVALID_VALUE, "cuMemFreeHost of what is no pinned memory");
   free(p);
   return CUDA_SUCCESS;
@@ -370,40 +397,41 @@ API cuPointerGetAttribute(void* out, CUpointer_attribute a, CUdeviceptr p) {
   ENTER_BOUND;
   void* base;
   size_t bytes;
-  const bool on_device = device_find(device(p), &base, &bytes), on_host = is_pinned(device(p), 1);
+  int owner = current();
+  const bool on_device = device_find(device(p), &base, &bytes, &owner), on_host = is_pinned(device(p), 1);
   if (!on_device && !on_host) return CUDA_ERROR_INVALID_VALUE;
   if (a == CU_POINTER_ATTRIBUTE_MEMORY_TYPE) *static_cast<unsigned*>(out) = on_device ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST;
-  else if (a == CU_POINTER_ATTRIBUTE_CONTEXT) *static_cast<CUcontext*>(out) = context();
-  else if (a == CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL) *static_cast<int*>(out) = 0;
+  else if (a == CU_POINTER_ATTRIBUTE_CONTEXT) *static_cast<CUcontext*>(out) = context_of(owner);
+  else if (a == CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL) *static_cast<int*>(out) = owner;
   else if (a == CU_POINTER_ATTRIBUTE_DEVICE_POINTER) *static_cast<CUdeviceptr*>(out) = p;
   else return CUDA_ERROR_NOT_SUPPORTED;
   return CUDA_SUCCESS;
 }
-API cuDeviceGetDefaultMemPool(CUmemoryPool* p, CUdevice) { ENTER; *p = pool(); return CUDA_SUCCESS; }
-API cuDeviceGetMemPool(CUmemoryPool* p, CUdevice) { ENTER; *p = pool(); return CUDA_SUCCESS; }
-API cuDeviceSetMemPool(CUdevice, CUmemoryPool) { ENTER; return CUDA_SUCCESS; }
+API cuDeviceGetDefaultMemPool(CUmemoryPool* p, CUdevice d) { DEVICE(d); *p = pool_of(d); return CUDA_SUCCESS; }
+API cuDeviceGetMemPool(CUmemoryPool* p, CUdevice d) { DEVICE(d); *p = pool_of(d); return CUDA_SUCCESS; }
+API cuDeviceSetMemPool(CUdevice d, CUmemoryPool) { DEVICE(d); return CUDA_SUCCESS; }
 API cuMemPoolTrimTo(CUmemoryPool, size_t) { ENTER; return CUDA_SUCCESS; }
-API cuMemPoolSetAttribute(CUmemoryPool, CUmemPool_attribute a, void* value) {
+API cuMemPoolSetAttribute(CUmemoryPool pool, CUmemPool_attribute a, void* value) {
   ENTER;
   if (a == CU_MEMPOOL_ATTR_RELEASE_THRESHOLD) release_threshold = *static_cast<cuuint64_t*>(value);
   if (a == CU_MEMPOOL_ATTR_USED_MEM_HIGH || a == CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH) {
     if (*static_cast<cuuint64_t*>(value)) return refuse(CUDA_ERROR_INVALID_VALUE, "a high-water mark can only be set to 0");
-    device_restart_peak();
+    device_restart_peak(device_of(pool));
   }
   return CUDA_SUCCESS;
 }
-API cuMemPoolGetAttribute(CUmemoryPool, CUmemPool_attribute a, void* value) {
+API cuMemPoolGetAttribute(CUmemoryPool pool, CUmemPool_attribute a, void* value) {
   ENTER;
   if (a <= CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES) *static_cast<int*>(value) = 1;
   else if (a == CU_MEMPOOL_ATTR_RELEASE_THRESHOLD) *static_cast<cuuint64_t*>(value) = release_threshold;
-  else *static_cast<cuuint64_t*>(value) = a == CU_MEMPOOL_ATTR_USED_MEM_HIGH || a == CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH ? device_peak() : device_used();
+  else *static_cast<cuuint64_t*>(value) = a == CU_MEMPOOL_ATTR_USED_MEM_HIGH || a == CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH ? device_peak(device_of(pool)) : device_used(device_of(pool));
   return CUDA_SUCCESS;
 }
 
 // ---- streams and events ----------------------------------------------------------------------
 API cuStreamCreate(CUstream* s, unsigned flags) {
   ENTER_BOUND;
-  *s = reinterpret_cast<CUstream>(stream_create(!(flags & CU_STREAM_NON_BLOCKING)));
+  *s = reinterpret_cast<CUstream>(stream_create(!(flags & CU_STREAM_NON_BLOCKING), current()));
   return CUDA_SUCCESS;
 }
 API cuStreamCreateWithPriority(CUstream* s, unsigned flags, int) { return cuStreamCreate(s, flags); }
@@ -416,20 +444,20 @@ API cuStreamSynchronize(CUstream s) {
   return CUDA_SUCCESS;
 }
 API cuStreamQuery(CUstream s) { ENTER_BOUND; STREAM(s); return stream->items.empty() ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY; }
-API cuStreamGetCtx(CUstream, CUcontext* c) { ENTER; *c = context(); return CUDA_SUCCESS; }
+API cuStreamGetCtx(CUstream s, CUcontext* c) { ENTER_BOUND; STREAM(s); *c = context_of(stream->device); return CUDA_SUCCESS; }
 API cuStreamIsCapturing(CUstream, CUstreamCaptureStatus* status) { ENTER; *status = CU_STREAM_CAPTURE_STATUS_NONE; return CUDA_SUCCESS; }
 API cuStreamWaitEvent(CUstream s, CUevent e, unsigned) {
   ENTER_BOUND;
   STREAM(s);
   Event* event = as_event(e);
   if (!event) return refuse(CUDA_ERROR_INVALID_HANDLE, "no such event to wait for");
-  if (event->state->issued > event->state->done) push(stream, {"event wait", {}, event->state, event->state->issued});
+  if (event->state->issued > event->state->done) push(stream, {"event wait", {}, event->state, event->state->issued, {}});
   return CUDA_SUCCESS;
 }
-API cuLaunchHostFunc(CUstream s, CUhostFn f, void* data) { ENTER_BOUND; STREAM(s); push(stream, {"host function", [=] { f(data); }, nullptr, 0}); return CUDA_SUCCESS; }
+API cuLaunchHostFunc(CUstream s, CUhostFn f, void* data) { ENTER_BOUND; STREAM(s); push(stream, {"host function", [=] { f(data); }, nullptr, 0, {}}); return CUDA_SUCCESS; }
 API cuEventCreate(CUevent* e, unsigned flags) {
   ENTER_BOUND;
-  auto* event = new Event;
+  auto* event = new Event{current()};
   event->state->timing = !(flags & CU_EVENT_DISABLE_TIMING);
   *e = reinterpret_cast<CUevent>(event);
   events.insert(*e);
@@ -446,12 +474,13 @@ API cuEventRecord(CUevent e, CUstream s) {
   STREAM(s);
   Event* event = as_event(e);
   if (!event) return refuse(CUDA_ERROR_INVALID_HANDLE, "no such event to record");
+  if (event->device != stream->device) return refuse(CUDA_ERROR_INVALID_HANDLE, "an event of one device on a stream of another");
   auto state = event->state;
   const uint64_t ticket = ++state->issued;
   push(stream, {"event record", [=] {
     state->done = ticket > state->done ? ticket : state->done;
     state->when = std::chrono::steady_clock::now();
-  }, nullptr, 0});
+  }, nullptr, 0, {}});
   return CUDA_SUCCESS;
 }
 API cuEventQuery(CUevent e) {
@@ -482,7 +511,7 @@ API cuEventElapsedTime(float* ms, CUevent from, CUevent to) {
 API cuModuleLoadData(CUmodule* m, const void* image) {
   ENTER_BOUND;
   const char* text = static_cast<const char*>(image);
-  auto* module = new CUmod_st;
+  auto* module = new CUmod_st{current(), {}, {}};
   const bool printable = text[0] == '/' || text[0] == '.' || text[0] == '\n' || text[0] == ' ';
   if (printable && strstr(text, ".entry")) module->ptx = text;
   modules.insert(*m = module);
@@ -492,8 +521,8 @@ API cuModuleLoadDataEx(CUmodule* m, const void* image, unsigned, CUjit_option*, 
 API cuModuleLoadFatBinary(CUmodule* m, const void* image) { return cuModuleLoadData(m, image); }
 API cuModuleUnload(CUmodule m) {
   ENTER;
-  drain(nullptr);
   if (!modules.erase(m)) return CUDA_ERROR_INVALID_HANDLE;
+  drain_device(m->device);
   delete m;
   return CUDA_SUCCESS;
 }
@@ -501,13 +530,14 @@ API cuModuleUnload(CUmodule m) {
 API cuModuleGetFunction(CUfunction* f, CUmodule m, const char* name) {
   ENTER_BOUND;
   if (!modules.count(m)) return CUDA_ERROR_INVALID_HANDLE;
+  if (m->device != current()) return refuse(CUDA_ERROR_INVALID_CONTEXT, "a module of another device than the current one");
   auto kernel = kernels().find(name);
   const bool declared = m->ptx.empty() || m->ptx.find(std::string(".entry ") + name + "(") != std::string::npos;
   if (kernel == kernels().end() || !declared) {
     stand_in_complain("%s kernel %s", declared ? "there is no compiled" : "the module's PTX has no", name);
     return CUDA_ERROR_NOT_FOUND;
   }
-  *f = &m->functions.emplace(name, CUfunc_st{name, kernel->second, SHARED_PLAIN}).first->second;
+  *f = &m->functions.emplace(name, CUfunc_st{name, kernel->second, SHARED_PLAIN, m->device}).first->second;
   return CUDA_SUCCESS;
 }
 API cuFuncSetCacheConfig(CUfunction, CUfunc_cache) { ENTER; return CUDA_SUCCESS; }

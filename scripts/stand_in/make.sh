@@ -68,7 +68,7 @@ library() {  # library SONAME MODULE ANSWER [-l...] OBJECT...
   $CXX -shared -Wl,-soname,"$soname" $([ "$soname" = libcuda.so.1 ] || echo -Wl,--default-symver) -Wl,-z,now -o "$DIR/$soname" "${objects[@]}" "$B/$module.stubs.o" \
        $([ "$soname" = libcuda.so.1 ] || echo "$DIR/libcuda.so.1") -Wl,-rpath,'$ORIGIN' -ldl
 }
-for f in memory fibers queue statistics driver cublas cudnn curand; do background compile $f; done
+for f in memory fibers queue statistics driver cublas cudnn curand nccl; do background compile $f; done
 finish
 library libcuda.so.1 driver 801 "$B"/{memory,fibers,queue,statistics,driver}.o
 library libcublas.so.13 cublas 15 "$B/cublas.o"
@@ -76,7 +76,7 @@ library libcublasLt.so.13 cublaslt 15
 library libcudnn.so.9 cudnn 3000 "$B/cudnn.o"
 library libcurand.so.10 curand 999 "$B/curand.o"
 library libnvrtc.so.13 nvrtc 11
-library libnccl.so.2 nccl 3
+library libnccl.so.2 nccl 3 "$B/nccl.o"
 
 # ---- kernels -----------------------------------------------------------------------------------
 # The toolkit's device headers are the emulator.

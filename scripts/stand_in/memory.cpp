@@ -18,12 +18,16 @@ namespace {
 constexpr size_t PAGE_MIN = 4096;
 struct Block {
   size_t bytes;
+  int device;
   bool freeing;
+};
+struct Use {
+  size_t now = 0, peak = 0;
 };
 std::map<uintptr_t, Block> blocks;
 std::recursive_mutex lock;
 uintptr_t arena = 0, arena_end = 0, arena_next = 0;
-size_t used = 0, peak = 0;
+std::map<int, Use> uses;  // by device
 unsigned long long count = 0;
 struct sigaction former;
 
@@ -115,15 +119,16 @@ void install_fault_report() {
   sigaction(SIGBUS, &bus, nullptr);
 }
 
-void* device_allocate(size_t bytes) {
+void* device_allocate(size_t bytes, int device) {
   std::lock_guard<std::recursive_mutex> hold(lock);
-  if (used + bytes > settings().bytes) return nullptr;
+  Use& use = uses[device];
+  if (use.now + bytes > settings().bytes) return nullptr;
   const uintptr_t at = settings().fast ? reinterpret_cast<uintptr_t>(aligned_alloc(256, round_up(bytes, 256)))
                                        : open_pages(bytes);
   if (!at) return nullptr;
-  blocks[at] = {bytes, false};
-  used += bytes;
-  peak = used > peak ? used : peak;
+  blocks[at] = {bytes, device, false};
+  use.now += bytes;
+  use.peak = use.now > use.peak ? use.now : use.peak;
   ++count;
   return reinterpret_cast<void*>(at);
 }
@@ -141,18 +146,19 @@ void device_release(void* p) {
   std::lock_guard<std::recursive_mutex> hold(lock);
   auto it = blocks.find(reinterpret_cast<uintptr_t>(p));
   if (it == blocks.end()) return;
-  used -= it->second.bytes;
+  uses[it->second.device].now -= it->second.bytes;
   if (settings().fast) free(p);
   else close_pages(it->first, it->second.bytes);
   blocks.erase(it);
 }
 
-bool device_find(const void* p, void** base, size_t* bytes) {
+bool device_find(const void* p, void** base, size_t* bytes, int* device) {
   std::lock_guard<std::recursive_mutex> hold(lock);
   auto it = around(reinterpret_cast<uintptr_t>(p));
   if (it == blocks.end() || it->second.freeing) return false;
   *base = reinterpret_cast<void*>(it->first);
   *bytes = it->second.bytes;
+  *device = it->second.device;
   return true;
 }
 
@@ -164,9 +170,9 @@ bool device_touches(const void* p, size_t bytes) {
   return it != blocks.begin() && (--it)->first + it->second.bytes > at;
 }
 
-size_t device_used() { return used; }
-size_t device_peak() { return peak; }
-void device_restart_peak() { peak = used; }
+size_t device_used(int device) { return uses[device].now; }
+size_t device_peak(int device) { return uses[device].peak; }
+void device_restart_peak(int device) { uses[device].peak = uses[device].now; }
 unsigned long long device_allocations() { return count; }
 }  // namespace stand_in
 
@@ -182,8 +188,13 @@ void stand_in_complain(const char* format, ...) {
 bool stand_in_on_device(const void* p, size_t bytes, const char* who) {
   void* base;
   size_t size;
-  if (!stand_in::device_find(p, &base, &size)) {
+  int device;
+  if (!stand_in::device_find(p, &base, &size, &device)) {
     stand_in_complain("%s: %p is no live device memory (a host address, or freed)", who, p);
+    return false;
+  }
+  if (device != stand_in_current_device()) {
+    stand_in_complain("%s: %p is memory of device %d, and the current one is %d", who, p, device, stand_in_current_device());
     return false;
   }
   const size_t at = static_cast<size_t>(static_cast<const char*>(p) - static_cast<char*>(base));

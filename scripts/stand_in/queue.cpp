@@ -1,98 +1,135 @@
-// Streams of the stand-in. In the eager mode work runs when it is asked for. In the lazy mode it is
-// kept until somebody waits, and then streams run in a fixed order of preference (the last created
-// first, or the first created first), so that a missing event dependency gives wrong results.
+// Streams of the stand-in. In the eager mode work runs when it is asked for, or when what it waits for has come. In the lazy mode
+// it is kept until somebody waits, and then streams run in a fixed order of preference (the last created first, or the first
+// created first), so that a missing event dependency gives wrong results.
 #include "queue.h"
 
 #include <cstdlib>
+#include <map>
 #include <set>
+#include <thread>
 
 namespace stand_in {
 namespace {
+using Clock = std::chrono::steady_clock;
 constexpr size_t LONGEST = 100000;
+constexpr auto NAP = std::chrono::microseconds(200);
 std::set<Stream*> streams;
 unsigned created = 0;
-bool draining = false;
+bool inside = false;  // an item runs: it may not wait
 
-Stream* default_stream() {
-  static Stream* stream = stream_create(false);
+Stream* default_stream(int device) {
+  static std::map<int, Stream*> all;
+  Stream*& stream = all[device];
+  if (!stream) stream = stream_create(false, device);
   return stream;
 }
 
+bool has_ended(const Item& item) { return !item.wait || item.wait->done >= item.ticket; }
 bool runnable(const Stream* s) {
-  if (s->items.empty()) return false;
+  if (s->items.empty() || !has_ended(s->items.front())) return false;
   const Item& head = s->items.front();
-  return !head.wait || head.wait->done >= head.ticket;
+  return !head.ready || head.ready();
 }
 
 Stream* preferred() {
   Stream* best = nullptr;
   for (Stream* s : streams) {
-    if (!runnable(s)) continue;
     const bool better = !best || (settings().lazy == 2 ? s->order < best->order : s->order > best->order);
-    if (better) best = s;
+    if (better && runnable(s)) best = s;
   }
   return best;
 }
 
-void run(Item& item) {
-  if (!item.work) return;
-  running = item.name;
-  item.work();
-  running = nullptr;
+bool waits_for_others() {
+  for (const Stream* s : streams)
+    if (!s->items.empty() && has_ended(s->items.front()) && s->items.front().ready) return true;
+  return false;
+}
+
+void step(Stream* s) {
+  Item item = std::move(s->items.front());
+  s->items.pop_front();
+  if (item.work) {
+    inside = true;
+    running = item.name;
+    item.work();
+    running = nullptr;
+    inside = false;
+  }
+  if (s->destroyed && s->items.empty()) {
+    streams.erase(s);
+    delete s;
+  }
 }
 
 template <class Finished>
 void drain_until(Finished finished) {
-  if (draining) return;  // a host function on a stream may not wait
-  draining = true;
+  if (inside) return;  // a host function on a stream may not wait
+  auto since = Clock::now();
   while (!finished()) {
-    Stream* s = preferred();
-    if (!s) {
-      stand_in_complain("streams wait for each other's events for ever");
+    if (Stream* s = preferred()) {
+      step(s);
+      since = Clock::now();
+      continue;
+    }
+    const bool alone = !waits_for_others();
+    if (alone || Clock::now() - since > std::chrono::seconds(2 * settings().patience)) {
+      stand_in_complain(alone ? "streams wait for each other's events for ever" : "another process or thread never comes");
       abort();
     }
-    Item item = std::move(s->items.front());
-    s->items.pop_front();
-    run(item);
+    driver_lock().unlock();
+    std::this_thread::sleep_for(NAP);
+    driver_lock().lock();
   }
-  draining = false;
 }
 }  // namespace
 
-Stream* stream_create(bool blocking) {
-  auto* s = new Stream{++created, blocking, {}};
+std::recursive_mutex& driver_lock() {
+  static std::recursive_mutex lock;
+  return lock;
+}
+
+Stream* stream_create(bool blocking, int device) {
+  auto* s = new Stream{++created, blocking, device, false, {}};
   streams.insert(s);
   return s;
 }
 
 Stream* stream_find(CUstream_st* handle) {
   const auto code = reinterpret_cast<uintptr_t>(handle);
-  if (code <= 2) return default_stream();
+  if (code <= 2) return default_stream(stand_in_current_device());
   auto* s = reinterpret_cast<Stream*>(handle);
-  if (!streams.count(s)) return nullptr;
-  return s->blocking ? default_stream() : s;
+  if (!streams.count(s) || s->destroyed) return nullptr;
+  return s->blocking ? default_stream(s->device) : s;
 }
 
 bool stream_destroy(CUstream_st* handle) {
   auto* s = reinterpret_cast<Stream*>(handle);
-  if (!streams.count(s)) return false;
-  drain(s);
+  if (!streams.count(s) || s->destroyed) return false;
+  s->destroyed = true;
+  if (!s->items.empty()) return true;
   streams.erase(s);
   delete s;
   return true;
 }
 
 void push(Stream* stream, Item item) {
-  if (!settings().lazy) return run(item);
   stream->items.push_back(std::move(item));
-  if (stream->items.size() > LONGEST) drain(stream);
+  if (settings().lazy) {
+    if (stream->items.size() > LONGEST) drain(stream);
+  } else if (!inside) {
+    while (Stream* s = preferred()) step(s);
+  }
 }
 
 void drain(Stream* stream) {
-  drain_until([stream] {
-    if (stream) return stream->items.empty();
+  drain_until([stream] { return stream->items.empty(); });
+}
+
+void drain_device(int device) {
+  drain_until([device] {
     for (Stream* s : streams)
-      if (!s->items.empty()) return false;
+      if (s->device == device && !s->items.empty()) return false;
     return true;
   });
 }

@@ -22,7 +22,7 @@ struct Statistics {
     table(f, "library_calls", calls);
     table(f, "host_syncs", syncs);
     table(f, "tallies", tallies);
-    fprintf(f, "  \"allocations\": %llu,\n  \"peak_device_bytes\": %zu,\n", device_allocations(), device_peak());
+    fprintf(f, "  \"allocations\": %llu,\n  \"peak_device_bytes\": %zu,\n", device_allocations(), device_peak(0));
     fprintf(f, "  \"bytes_to_device\": %llu,\n  \"bytes_to_host\": %llu,\n  \"bytes_on_device\": %llu\n}\n", bytes_in,
             bytes_out, bytes_within);
     fclose(f);
