@@ -6,7 +6,7 @@
 #
 # DIR      a folder to make: libcuda.so.1, libcublas.so.13, libcudnn.so.9, ... and kernels/*.so
 # KERNELS  a folder of *.cu files to compile beside those of candle-kernels
-# --check  run the self-test (check/check.cpp) afterwards
+# --check  run the self-tests (check/*.cpp) afterwards
 #
 # It needs g++ (C++17), python3, cargo, the CUDA headers in $CUDA_HOME/include, and the sources of
 # the crates candle-kernels and cudarc. Where cargo metadata of this project does not know them,
@@ -111,8 +111,10 @@ echo "made $DIR; now: LD_LIBRARY_PATH=$DIR PROGRAM"
 
 if [ -n "$CHECK" ]; then
   $CXX -std=c++17 -O1 -Wall -I"$HERE" "$HERE/check/check.cpp" -o "$B/self_test" -ldl
+  $CXX -std=c++17 -O1 -Wall "$HERE/check/several.cpp" -o "$B/several_test" -ldl -pthread
   for mode in "STAND_IN_LAZY=0" "STAND_IN_LAZY=1" "STAND_IN_LAZY=2" "STAND_IN_FAST=1" "STAND_IN_REVERSE=1"; do
     echo "self-test with $mode"
     env $mode LD_LIBRARY_PATH="$DIR" "$B/self_test"
+    env $mode LD_LIBRARY_PATH="$DIR" "$B/several_test"
   done
 fi

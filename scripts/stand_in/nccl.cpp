@@ -12,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -190,6 +191,22 @@ std::string meet(const State& s) {
   return "";
 }
 
+// What this process has made goes with it at the latest.
+struct Folders {
+  pid_t owner = getpid();
+  std::mutex lock;
+  std::vector<std::string> all;
+  ~Folders() {
+    std::error_code ignored;
+    if (owner == getpid())
+      for (const std::string& folder : all) fs::remove_all(folder, ignored);
+  }
+  void add(const std::string& folder) {
+    std::lock_guard<std::mutex> hold(lock);
+    all.push_back(folder);
+  }
+} folders;
+
 // The last to leave removes the folder.
 void leave(const State& s) {
   post(s.folder + "/bye." + std::to_string(s.rank), "", 0, "", 0);
@@ -221,7 +238,9 @@ extern "C" STAND_IN_API const char* ncclGetLastError(ncclComm*) { return last_er
 API ncclGetUniqueId(Id* id) {
   memset(id, 0, sizeof *id);
   snprintf(id->internal, sizeof id->internal, "/dev/shm/stand-in-nccl-%d-XXXXXX", static_cast<int>(getpid()));
-  return mkdtemp(id->internal) ? SUCCESS : refuse(SYSTEM_ERROR, std::string("no folder in /dev/shm: ") + strerror(errno));
+  if (!mkdtemp(id->internal)) return refuse(SYSTEM_ERROR, std::string("no folder in /dev/shm: ") + strerror(errno));
+  folders.add(id->internal);
+  return SUCCESS;
 }
 API ncclCommInitRank(ncclComm** comm, int size, Id id, int rank) {
   if (size < 1 || rank < 0 || rank >= size) return refuse(INVALID_ARGUMENT, "rank " + std::to_string(rank) + " of " + std::to_string(size));
