@@ -2,7 +2,7 @@
 # Writes src/device/cuda/lazy/names.rs: every function of NVIDIA's libraries that the compiled dependencies refer to.
 # To be run again when candle or cudarc change.
 #
-#   bash scripts/cuda_names.sh            after `cargo build --release --features cuda`
+#   bash scripts/cuda_names.sh            after `cargo build --release --features nccl`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}/release
@@ -29,5 +29,6 @@ library() {
   library Random '^curand' '^$'
   library Compiler '^nvrtc' '^$'
   library Dnn '^cudnn' '^$'
+  library Collective '^nccl' '^$'
   echo "}"
 } > src/device/cuda/lazy/names.rs

@@ -16,7 +16,7 @@ set -euo pipefail
 # CUDA 13.0, for drivers from 580 on
 wheels=(nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-runtime==13.0.96
   nvidia-cuda-cccl==13.0.85)
-empty=(cuda cublas cublasLt curand nvrtc cudnn)
+empty=(cuda cublas cublasLt curand nvrtc cudnn nccl)
 
 fail() { echo "error: $*" >&2; exit 1; }
 

@@ -3,14 +3,15 @@
 use super::{device::DeviceArgs, failure::Usage, out, output::CommandOutput, threads};
 use crate::{
     data::source::Locations,
-    experiment::{self, JobShard, Outcome, RunOptions, Seeds, SweepPoint},
+    experiment::{self, Experiment, JobShard, Outcome, RunOptions, Seat, Seeds, SweepPoint},
     spec,
     train::{
-        collective::{self, RankOptions, Ranks, WireFormat},
+        collective::{self, Launcher, RankOptions, Ranks, WireFormat},
         interrupt,
     },
 };
 use anyhow::{Context, Result};
+use candle_core::Device;
 use clap::Args;
 use std::{path::PathBuf, time::Duration};
 
@@ -49,15 +50,15 @@ pub(super) struct RunArgs {
     /// same --out: this is job I of N, from 0. In an array of Slurm with `--array=0-7`: `$SLURM_ARRAY_TASK_ID/8`
     #[arg(long, value_name = "I/N")]
     shard_jobs: Option<JobShard>,
-    /// Refuse to run unless a launcher (mpirun, srun) started so many processes. They share every batch: `train.batch` is that of
-    /// all together [default: as many as were started]
+    /// Refuse to run unless so many ranks train together: processes of a launcher (mpirun, srun), or GPUs of `--device cuda:0-7`.
+    /// They share every batch: `train.batch` is that of all together [default: as many as there are]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     ranks: Option<u32>,
     /// Of several processes, end all when one was not heard of for so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(2..))]
     rank_timeout: u32,
-    /// Of several processes, the numbers in which gradients travel: f32, or bf16 for half the bytes and rounded sums
-    #[arg(long, value_enum, default_value = "f32", value_name = "FORMAT")]
+    /// Numbers in which gradients travel between ranks: all bits, or half the bytes and sums that differ from those of one rank
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     wire: WireFormat,
 }
 
@@ -116,15 +117,35 @@ impl SpecArgs {
     }
 
     /// Options for points, which have name and device in common.
-    fn options(&self, points: &[SweepPoint], ranks: Ranks) -> Result<RunOptions> {
-        threads::set(self.threads)?;
-        let experiment = &points.first().context("a spec has an experiment")?.experiment;
+    fn options(&self, points: &[SweepPoint], device: Device, ranks: Ranks) -> Result<RunOptions> {
+        let name = &first(points)?.name;
         Ok(RunOptions {
-            out: self.out.clone().unwrap_or_else(|| out::runs(&self.spec, &experiment.name)),
+            out: self.out.clone().unwrap_or_else(|| out::runs(&self.spec, name)),
             locations: locations(self.data.as_ref())?,
-            device: self.device.open(experiment.compute)?,
+            device,
             ranks,
         })
+    }
+}
+
+fn first(points: &[SweepPoint]) -> Result<&Experiment> {
+    Ok(&points.first().context("a spec has an experiment")?.experiment)
+}
+
+impl RunArgs {
+    /// The ranks of this process with their devices, the one that is not another thread's first.
+    fn seats(
+        &self,
+        points: &[SweepPoint],
+        processes: Ranks,
+        options: RankOptions,
+    ) -> Result<(Seat, Vec<Seat>)> {
+        let (device, spec) = (&self.spec.device, first(points)?.compute);
+        let devices = device.open_all(spec, Launcher::from_env())?;
+        let ranks = collective::on_devices(processes, options, &devices, device.compute(spec).device)?;
+        let mut seats = devices.into_iter().zip(ranks).map(|(device, ranks)| Seat { device, ranks });
+        let own = seats.next().context("a process has a device")?;
+        Ok((own, seats.collect()))
     }
 }
 
@@ -132,10 +153,13 @@ impl SpecArgs {
 pub(super) fn run(args: &RunArgs) -> Result<CommandOutput> {
     let size = args.ranks.map(|ranks| ranks as usize);
     let silence = Duration::from_secs(args.rank_timeout.into());
-    let ranks = collective::start(RankOptions { size, silence, wire: args.wire })?;
+    let together = RankOptions { size, silence, wire: args.wire };
+    let processes = collective::start(together)?;
     let points = args.spec.points()?;
-    let options = args.spec.options(&points, ranks)?;
-    match experiment::run_points(&points, &options, args.shard_jobs)? {
+    threads::set(args.spec.threads)?;
+    let (Seat { device, ranks }, others) = args.seats(&points, processes, together)?;
+    let options = args.spec.options(&points, device, ranks)?;
+    match experiment::run_seated(&points, &options, args.shard_jobs, others)? {
         Outcome::Finished { report, pictures } => {
             let report = report.map(|paths| paths.to_string());
             let pictures = pictures.iter().map(|p| format!("picture  {}", p.display()));
@@ -157,7 +181,10 @@ pub(super) fn run(args: &RunArgs) -> Result<CommandOutput> {
 /// Prints what a run would do; the exit code is 1 if it would fail.
 pub(super) fn check(args: &CheckArgs) -> Result<CommandOutput> {
     let points = args.spec.points()?;
-    let options = args.spec.options(&points, Ranks::default())?;
+    threads::set(args.spec.threads)?;
+    let devices = args.spec.device.open_all(first(&points)?.compute, None)?;
+    let device = devices.into_iter().next().context("a process has a device")?;
+    let options = args.spec.options(&points, device, Ranks::default())?;
     let outlook = match args.no_estimate {
         true => experiment::check_points(&points, &options)?,
         false => experiment::check_and_estimate_points(&points, &options)?,

@@ -6,73 +6,17 @@
 use candle_core::{DType, Device, Result, Tensor, WithDType, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{
-    fmt,
-    str::FromStr,
-    sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
-};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod host_memory;
 #[cfg(any(test, feature = "cuda"))]
 mod lru;
+mod spec;
 
 pub use host_memory::host_memory;
-
-/// The device: `auto` (the first GPU if the program was built with `cuda` and one is available, else the CPU), `cpu`,
-/// `cuda`, or `cuda:1` for the second GPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schemars(title = "Device", extend("pattern" = "^(auto|cpu|cuda|cuda:[0-9]+)$"))]
-pub enum DeviceSpec {
-    /// The first GPU if the program was built with `cuda` and one is available, else the CPU.
-    #[default]
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// The GPU with this index.
-    Cuda(usize),
-}
-
-impl FromStr for DeviceSpec {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let number = |n: &str| n.parse().ok();
-        match text.split_once(':') {
-            None if text == "auto" => Ok(Self::Auto),
-            None if text == "cpu" => Ok(Self::Cpu),
-            None if text == "cuda" => Ok(Self::Cuda(0)),
-            Some(("cuda", n)) if number(n).is_some() => Ok(Self::Cuda(number(n).unwrap_or(0))),
-            _ => Err(format!("`{text}` is no device: auto, cpu, cuda, or cuda:1 for the second GPU")),
-        }
-    }
-}
-
-impl fmt::Display for DeviceSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(n) => write!(f, "cuda:{n}"),
-        }
-    }
-}
-
-impl TryFrom<String> for DeviceSpec {
-    type Error = String;
-
-    fn try_from(text: String) -> std::result::Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<DeviceSpec> for String {
-    fn from(spec: DeviceSpec) -> Self {
-        spec.to_string()
-    }
-}
+pub use spec::{DeviceSpec, GpuSet};
 
 /// Multiplication precision of network layers. Accumulation is always f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -114,17 +58,63 @@ impl Compute {
     /// determinism and the exactness of the CPU. The CPU of a process that opens a GPU computes in f32.
     ///
     /// # Errors
-    /// A GPU was requested, but the program was built without `cuda` or none is available.
+    /// A GPU was requested, but the program was built without `cuda` or none is available; several GPUs.
     pub fn open(&self) -> Result<Device> {
-        EXACT.store(self.exact, Relaxed);
-        DETERMINISTIC.store(self.deterministic, Relaxed);
+        self.set();
         let device = match self.device {
             DeviceSpec::Cpu => Device::Cpu,
             DeviceSpec::Cuda(number) => self.gpu(number)?,
+            DeviceSpec::OwnGpu => self.gpu(0)?,
             DeviceSpec::Auto => self.gpu_or_cpu(),
+            DeviceSpec::Gpus(_) => {
+                bail!("{}: only `run` computes on several GPUs; name one of them", self.device)
+            }
         };
         set_cpu(self.precision.filter(|_| device.is_cpu()).unwrap_or(Precision::F32));
         Ok(device)
+    }
+
+    /// Opens all devices, of which only GPUs can be several: they train together.
+    ///
+    /// # Errors
+    /// As [`Compute::open`]; several GPUs in a program without `nccl` or on a machine without NCCL.
+    pub fn open_all(&self) -> Result<Vec<Device>> {
+        let DeviceSpec::Gpus(set) = self.device else { return Ok(vec![self.open()?]) };
+        check_joint_training(self.device)?;
+        let there = gpu_count();
+        // Without any, opening one says why.
+        if let Some(missing) = set.indices().find(|index| there > 0 && *index >= there) {
+            let those = if there == 1 { "one GPU, cuda:0".into() } else { format!("{there} GPUs") };
+            bail!("{}: there is no GPU {missing}: this process sees {those}", self.device)
+        }
+        self.set();
+        set_cpu(Precision::F32);
+        set.indices().map(|index| self.gpu(index)).collect()
+    }
+
+    /// What the process of this rank among those of a launcher on this machine opens: by `auto` and `cuda`, its own GPU. A
+    /// launcher may also show each process one GPU only.
+    ///
+    /// # Errors
+    /// More processes than GPUs.
+    pub fn of_process(self, local_rank: usize) -> Result<Self> {
+        let there = gpu_count();
+        match self.device {
+            DeviceSpec::Auto | DeviceSpec::OwnGpu if there > 1 && local_rank < there => {
+                Ok(Self { device: DeviceSpec::Cuda(local_rank), ..self })
+            }
+            DeviceSpec::Auto | DeviceSpec::OwnGpu if there > 1 => bail!(
+                "{}: there are {there} GPUs and no one for process {local_rank} of this machine (from 0): start one process \
+                 for each GPU",
+                self.device
+            ),
+            _ => Ok(self),
+        }
+    }
+
+    fn set(&self) {
+        EXACT.store(self.exact, Relaxed);
+        DETERMINISTIC.store(self.deterministic, Relaxed);
     }
 
     #[cfg(feature = "cuda")]
@@ -156,6 +146,35 @@ impl Compute {
             Device::Cpu
         })
     }
+}
+
+/// Checks that this program and machine can train on several GPUs; `what` names them in the error.
+///
+/// # Errors
+/// A program without `nccl`; a machine without NCCL.
+pub fn check_joint_training(what: impl std::fmt::Display) -> Result<()> {
+    if !cfg!(feature = "nccl") {
+        bail!(
+            "{what}: this program was built without NCCL, by which GPUs train together; build it with `--features \
+             nccl` (README, section More than one GPU), or compute on one GPU, or on processors (`--device cpu`)"
+        )
+    }
+    #[cfg(feature = "nccl")]
+    if let Some(library) = cuda::nccl::missing() {
+        bail!(
+            "{what}: {library} cannot be loaded: it comes with NCCL 2 for CUDA 13 and is looked for where LD_LIBRARY_PATH says"
+        )
+    }
+    Ok(())
+}
+
+/// Number of GPUs that this process sees; 0 without `cuda` or a driver.
+pub fn gpu_count() -> usize {
+    #[cfg(feature = "cuda")]
+    let count = cuda::count();
+    #[cfg(not(feature = "cuda"))]
+    let count = 0;
+    count
 }
 
 /// Every device of this machine: the CPU, and all GPUs if built with `cuda`. Does not change precision or
@@ -289,6 +308,15 @@ pub fn name(device: &Device) -> String {
     }
 }
 
+/// Its name among those of this machine: `cpu`, `cuda:1`.
+pub fn place(device: &Device) -> String {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(gpu) => format!("cuda:{}", gpu.cuda_stream().context().ordinal()),
+        _ => "cpu".into(),
+    }
+}
+
 /// Describes device and settings, for logs: `cpu` in f32, `cpu, bf16`, or `NVIDIA H200, bf16, same bits every time`.
 pub fn describe(device: &Device) -> String {
     let (name, precision) = (name(device), format!("{:?}", precision(device)).to_lowercase());
@@ -303,17 +331,6 @@ pub fn describe(device: &Device) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn device_specs_are_read_and_written() {
-        for text in ["auto", "cpu", "cuda:0", "cuda:3"] {
-            assert_eq!(text.parse::<DeviceSpec>().map(|p| p.to_string()).as_deref(), Ok(text));
-        }
-        assert_eq!("cuda".parse(), Ok(DeviceSpec::Cuda(0)));
-        for text in ["gpu", "cuda:", "cuda:x", "cpu:1", ""] {
-            assert!(text.parse::<DeviceSpec>().is_err_and(|e| e.contains("cuda:1")), "{text}");
-        }
-    }
 
     #[test]
     fn a_precision_is_written_only_where_it_was_given() {

@@ -115,13 +115,11 @@ impl StageRun {
 
     /// The device, and how many processes share the work.
     pub fn device(&self) -> String {
-        let device = device::describe(&self.device);
+        let (device, size) = (device::describe(&self.device), self.ranks.size());
+        let each = if self.device.is_cuda() { "GPUs" } else { "processes" };
         let rounded =
             if self.ranks.wire() == WireFormat::Bf16 { ", gradients in bf16 between them" } else { "" };
-        match self.ranks.size() {
-            1 => device,
-            processes => format!("{device}, {processes} processes{rounded}"),
-        }
+        if size > 1 { format!("{device}, {size} {each}{rounded}") } else { device }
     }
 
     /// Name of the table row.

@@ -53,6 +53,7 @@ pub use load::SweepPoint;
 pub use network::{TrainedWeights, read_as_stored, read_trained};
 pub use preflight::RunOptions;
 pub use queue::JobShard;
+pub use ranks::Seat;
 pub use sources::{ColorizationMethodSpec, InitSpec, WeightSource};
 pub use spec::{Experiment, Seeds};
 pub use summary::Outcome;
@@ -78,24 +79,45 @@ pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
 /// # Errors
 /// As [`run`]; a stage that has failed in another job.
 pub fn run_points(points: &[SweepPoint], options: &RunOptions, shard: Option<JobShard>) -> Result<Outcome> {
+    run_seated(points, options, shard, vec![])
+}
+
+/// As [`run_points`], with the ranks of other threads, which train with this one: each on its device.
+///
+/// # Errors
+/// As [`run_points`]; those of another thread, with its rank.
+pub fn run_seated(
+    points: &[SweepPoint],
+    options: &RunOptions,
+    shard: Option<JobShard>,
+    others: Vec<Seat>,
+) -> Result<Outcome> {
     let ranks = &options.ranks;
-    ranks::check_device(ranks, options.device.is_cpu())?;
     let planned = preflight(points, options, Downloads::Made)?;
     let stages = || planned.iter().flat_map(|point| &point.seeds).flatten();
     let fits: Vec<&PlannedRun> = stages().flat_map(|stage| &stage.fits).collect();
-    ranks::agree(ranks, points, &fits)?;
-    if !ranks.leads() {
-        return ranks::follow(ranks, &fits).map(|()| Outcome::Followed);
+    // Threads have the plan of the first.
+    if others.is_empty() {
+        ranks::agree(ranks, points, &fits)?;
     }
-    preflight::warn_of_mistakes(&planned);
-    let finished = match &shard {
-        None => queue::run_all(&fits)?,
-        Some(shard) => queue::share(&fits, shard)?,
+    let lead = || {
+        ranks.connect()?;
+        if !ranks.leads() {
+            ranks::follow(ranks, &fits)?;
+            return ranks.disconnect().map(|()| Outcome::Followed);
+        }
+        preflight::warn_of_mistakes(&planned);
+        let finished = match &shard {
+            None => queue::run_all(&fits)?,
+            Some(shard) => queue::share(&fits, shard)?,
+        };
+        let outcome = match finished {
+            true => summary::summarize(points, &planned, options, shard.is_some())?,
+            false => Outcome::Interrupted,
+        };
+        ranks.tell(&Command::End)?;
+        ranks.disconnect()?;
+        Ok(outcome)
     };
-    let outcome = match finished {
-        true => summary::summarize(points, &planned, options, shard.is_some())?,
-        false => Outcome::Interrupted,
-    };
-    ranks.tell(&Command::End)?;
-    Ok(outcome)
+    ranks::seated(ranks, &fits, others, lead)
 }

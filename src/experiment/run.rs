@@ -5,7 +5,7 @@ use crate::{
     atomic_write,
     report::results::RESULTS,
     train::{
-        collective::Command,
+        collective::{Command, Ranks},
         extend::extend,
         lock::InUse,
         manifest::{self, Manifest, RunInfo, RunOutcome},
@@ -15,6 +15,7 @@ use crate::{
     yaml,
 };
 use anyhow::{Context, Result};
+use candle_core::Device;
 use serde_yaml::Value;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +43,12 @@ impl PlannedRun {
     /// Whether the fit was finished before.
     pub fn is_finished(&self) -> bool {
         RunDir::finished(&self.fit.place.dir).is_ok_and(|manifest| manifest.is_some())
+    }
+
+    /// The same fit for another rank, on its device.
+    pub fn seated(&self, device: &Device, ranks: &Ranks) -> Self {
+        let fit = StageRun { device: device.clone(), ranks: ranks.clone(), ..self.fit.clone() };
+        Self { stage: self.stage.clone(), fit }
     }
 
     /// Runs or resumes the fit; returns false if the user interrupted it. A finished fit is not run again.

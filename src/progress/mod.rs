@@ -9,6 +9,7 @@ pub use line::{ProgressLine, shortened};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
+    cell::Cell,
     io::{self, IsTerminal, Write, stderr},
     sync::{
         LazyLock, Mutex,
@@ -25,6 +26,9 @@ const BAR: usize = 13;
 const WORTH_TELLING: Duration = Duration::from_secs(20);
 
 static QUIET: AtomicBool = AtomicBool::new(false);
+thread_local! {
+    static QUIET_HERE: Cell<bool> = const { Cell::new(false) };
+}
 static BARS: LazyLock<MultiProgress> =
     LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
 
@@ -33,9 +37,14 @@ pub fn set_quiet() {
     QUIET.store(true, Relaxed);
 }
 
+/// As [`set_quiet`], for the calling thread: a rank that follows another.
+pub fn set_quiet_here() {
+    QUIET_HERE.set(true);
+}
+
 /// Whether nothing is said about progress.
 pub fn is_quiet() -> bool {
-    QUIET.load(Relaxed)
+    QUIET.load(Relaxed) || QUIET_HERE.get()
 }
 
 /// Whether bars are drawn.

@@ -105,7 +105,7 @@ impl DeferredScalars {
     }
 }
 
-/// Reads all values in one copy.
+/// Reads all values of a device in one copy. Of several ranks, losses are on the host and norms on the device.
 fn read(numbers: &[DeferredScalar]) -> Result<Vec<f64>> {
     let flat = |n: &DeferredScalar| n.value.to_dtype(DType::F64).and_then(|v| v.reshape(1));
     let one = |n: &DeferredScalar| {
@@ -113,7 +113,16 @@ fn read(numbers: &[DeferredScalar]) -> Result<Vec<f64>> {
             .with_context(|| format!("`{}` of a step must be one number, not {:?}", n.name, n.value.dims()))
     };
     let all = numbers.iter().map(one).collect::<Result<Vec<_>>>()?;
-    if all.is_empty() { Ok(vec![]) } else { Ok(Tensor::cat(&all, 0)?.to_vec1()?) }
+    let (host, device): (Vec<_>, Vec<_>) =
+        all.iter().cloned().partition(|value: &Tensor| value.device().is_cpu());
+    let (mut host, mut device) = (copied(&host)?.into_iter(), copied(&device)?.into_iter());
+    let next = |value: &Tensor| if value.device().is_cpu() { host.next() } else { device.next() };
+    all.iter().map(next).collect::<Option<_>>().context("a number is missing")
+}
+
+/// The numbers of tensors of one value, on one device.
+fn copied(values: &[Tensor]) -> Result<Vec<f64>> {
+    if values.is_empty() { Ok(vec![]) } else { Ok(Tensor::cat(values, 0)?.to_vec1()?) }
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub fn follow(
     let mut learner = Learner::new(task, spec)?;
     let (mut step, position) = take_state(ranks, &mut learner)?;
     train.seek(position);
-    let (mut pending, mut window) = (DeferredScalars::default(), IntervalMeans::default());
+    let mut window = IntervalMeans::default();
     loop {
         match ranks.hear()? {
             Command::Rest => return Ok(()),
@@ -46,7 +46,9 @@ pub fn follow(
         let key = rng.split("step").split(&step.to_string());
         step += 1;
         let context = StepContext { step, key, lr, spec, ranks };
-        update(&mut learner, train, &context, &mut pending, &mut window)
+        // Rank 0 reads the same numbers.
+        let mut unread = DeferredScalars::default();
+        update(&mut learner, train, &context, &mut unread, &mut window)
             .with_context(|| format!("step {step}"))?;
         window.clear();
     }

@@ -19,5 +19,6 @@ mod spec_errors;
 mod spec_round_trip;
 mod split_brain;
 mod sweep;
+mod threads;
 mod transfer;
 mod views;

@@ -462,6 +462,37 @@ fn a_device_that_does_not_exist_is_named_with_those_that_do() {
     assert!(error.contains("spec.yaml:1:") && error.contains("`gpu` is no device"), "{error}");
 }
 
+/// GPUs that cannot train together are refused at once, on the command line and in the spec.
+#[test]
+fn gpus_that_cannot_be_meant_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = spec(dir.path(), SPEC);
+    for (device, why) in [
+        ("cuda:0,0", "GPU 0 is listed twice"),
+        ("cuda:0-2,1", "GPU 1 is listed twice"),
+        ("cuda:3-1", "3-1 counts down: write 1-3"),
+        ("cuda:0-99", "GPU 99 is none of one machine"),
+        ("cuda:a-b", "`a` is no index of a GPU"),
+    ] {
+        let (code, error) = fails(&["run", &path, "--device", device]);
+        assert!(code == 2 && error.contains(why), "{error}");
+        let in_spec = spec(dir.path(), &format!("compute: {{ device: '{device}' }}\n{SPEC}"));
+        let (code, error) = fails(&["run", &in_spec]);
+        assert!(code == 2 && error.contains("spec.yaml:1:") && error.contains(why), "{error}");
+    }
+    if cfg!(feature = "nccl") {
+        return;
+    }
+    let path = spec(dir.path(), SPEC);
+    for verb in ["run", "check"] {
+        let (code, error) = fails(&[verb, &path, "--device", "cuda:0-1"]);
+        assert_eq!(code, 1);
+        assert!(error.contains("cuda:0-1: this program was built without NCCL"), "{error}");
+        assert!(error.contains("--features nccl") && error.matches("error: ").count() == 1, "{error}");
+    }
+    assert!(!dir.path().join("results").exists());
+}
+
 #[test]
 fn shells_and_man_know_every_verb() {
     let dir = tempfile::tempdir().unwrap();

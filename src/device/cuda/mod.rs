@@ -1,5 +1,5 @@
 //! NVIDIA GPUs: opening a device, device addresses of tensors, launches of this crate's kernels (`kernels/*.cu`), and
-//! wrappers of cuBLAS and cuDNN. The operations are in `crate::ops`.
+//! wrappers of cuBLAS, cuDNN and NCCL. The operations are in `crate::ops`.
 //!
 //! All work is enqueued on the device's single stream, and memory is freed in stream order, so no synchronization is
 //! needed and candle's event tracking is disabled. Tensors of devices opened elsewhere are not supported.
@@ -8,6 +8,8 @@ pub(crate) mod cudnn;
 pub(crate) mod gemm;
 mod launch;
 mod lazy;
+#[cfg(feature = "nccl")]
+pub mod nccl;
 pub(super) mod tables;
 mod upload;
 

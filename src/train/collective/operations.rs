@@ -1,4 +1,4 @@
-//! What the processes of a training do together.
+//! What the ranks of a training do together.
 
 use anyhow::Result;
 use candle_core::Tensor;
@@ -7,14 +7,30 @@ use std::fmt;
 
 /// What ranks do together. All call the same operations in the same order.
 pub trait Collective: Send + Sync + fmt::Debug {
-    /// The place of this process, from 0.
+    /// The place of this process or thread, from 0.
     fn rank(&self) -> usize;
-    /// The number of processes.
+    /// The number of ranks.
     fn size(&self) -> usize;
     /// The numbers in which gradients travel.
     fn wire(&self) -> WireFormat {
         WireFormat::F32
     }
+    /// Connects what sums need beside messages. All call it once, before the first sum.
+    ///
+    /// # Errors
+    /// Devices that cannot be connected.
+    fn connect(&self) -> Result<()> {
+        Ok(())
+    }
+    /// Ends what [`Collective::connect`] began. All call it once, after the last sum.
+    ///
+    /// # Errors
+    /// A rank that is gone; a sum that has failed.
+    fn disconnect(&self) -> Result<()> {
+        Ok(())
+    }
+    /// Lets the others fail with this text instead of waiting for this rank; does nothing where they end otherwise.
+    fn fail(&self, _why: &str) {}
     /// Begins the sum of a bucket over all ranks. All give the same shapes, and get the same bits.
     ///
     /// # Errors
@@ -32,12 +48,12 @@ pub trait Collective: Send + Sync + fmt::Debug {
     fn broadcast(&self, bytes: Option<Vec<u8>>) -> Result<Vec<u8>>;
 }
 
-/// The numbers in which gradients travel between processes. They are added in f32.
+/// The numbers in which gradients travel between ranks. MPI adds them in f32, NCCL in these numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 pub enum WireFormat {
     #[default]
     F32,
-    /// Every gradient and every sum is rounded: half the bytes, other bits than those of one process.
+    /// Every gradient and every sum is rounded: half the bytes, other bits than those of one rank.
     Bf16,
 }
 

@@ -49,6 +49,27 @@ impl Ranks {
         self.0.wire()
     }
 
+    /// See [`Collective::connect`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connect(&self) -> Result<()> {
+        self.0.connect()
+    }
+
+    /// See [`Collective::disconnect`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn disconnect(&self) -> Result<()> {
+        self.0.disconnect()
+    }
+
+    /// See [`Collective::fail`].
+    pub fn fail(&self, why: &str) {
+        self.0.fail(why);
+    }
+
     /// See [`Collective::sum`].
     ///
     /// # Errors

@@ -1,7 +1,9 @@
 //! Start and end of the connection between the processes of a launcher.
 
-use super::{launcher::Launcher, operations::WireFormat, ranks::Ranks};
+use super::{launcher::Launcher, operations::WireFormat, ranks::Ranks, threads::of_threads};
+use crate::device::{self, DeviceSpec};
 use anyhow::{Result, bail};
+use candle_core::Device;
 use std::time::Duration;
 
 /// How processes come together.
@@ -24,6 +26,15 @@ pub enum StartError {
     )]
     Size { wanted: usize, found: usize },
     #[error(
+        "--ranks {wanted}, but {given} names {found} GPUs of this process, each a rank: name {wanted}, or leave --ranks out"
+    )]
+    Gpus { wanted: usize, found: usize, given: DeviceSpec },
+    #[error(
+        "{given} names the GPUs of one process, and the launcher started {size}: give --device cuda, by which each takes one GPU \
+         of its machine, or start one process"
+    )]
+    Launched { given: DeviceSpec, size: usize },
+    #[error(
         "the launcher started this program {size} times, and it was built without `mpi`: `cargo install --path . --locked \
          --features mpi` lets the processes train together"
     )]
@@ -35,18 +46,53 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`]; a message layer that does not start.
 pub fn start(options: RankOptions) -> Result<Ranks> {
-    let launcher = Launcher::from_env();
-    let found = launcher.map_or(1, |launcher| launcher.size);
+    let Some(Launcher { size: found, .. }) = Launcher::from_env() else { return Ok(Ranks::default()) };
     if let Some(wanted) = options.size.filter(|wanted| *wanted != found) {
         bail!(StartError::Size { wanted, found });
     }
-    match launcher {
-        None => Ok(Ranks::default()),
-        #[cfg(feature = "mpi")]
-        Some(_) => super::mpi::start(options),
-        #[cfg(not(feature = "mpi"))]
-        Some(Launcher { size, .. }) => bail!(StartError::Unsupported { size }),
+    #[cfg(feature = "mpi")]
+    return super::mpi::start(options);
+    #[cfg(not(feature = "mpi"))]
+    bail!(StartError::Unsupported { size: found })
+}
+
+/// The ranks of this process, one for each of its devices, which `given` names: `processes` itself, or several threads. GPUs
+/// sum by NCCL.
+///
+/// # Errors
+/// [`StartError`]; ranks on GPUs in a program without `nccl` or on a machine without NCCL.
+pub fn on_devices(
+    processes: Ranks,
+    options: RankOptions,
+    devices: &[Device],
+    given: DeviceSpec,
+) -> Result<Vec<Ranks>> {
+    let (count, size) = (devices.len(), processes.size());
+    let ranks = match (count, size) {
+        (1, _) => vec![processes],
+        (_, 1) => of_threads(count),
+        _ => bail!(StartError::Launched { given, size }),
+    };
+    let found = ranks.len().max(size);
+    if let Some(wanted) = options.size.filter(|wanted| *wanted != found) {
+        bail!(if count > 1 {
+            StartError::Gpus { wanted, found, given }
+        } else {
+            StartError::Size { wanted, found }
+        });
     }
+    ranks.into_iter().zip(devices).map(|(ranks, device)| on_device(ranks, device, options.wire)).collect()
+}
+
+fn on_device(ranks: Ranks, device: &Device, _wire: WireFormat) -> Result<Ranks> {
+    if !ranks.are_many() || !device.is_cuda() {
+        return Ok(ranks);
+    }
+    device::check_joint_training(format_args!("{} ranks on GPUs", ranks.size()))?;
+    #[cfg(feature = "nccl")]
+    return Ok(super::nccl::over(ranks, device, _wire));
+    #[cfg(not(feature = "nccl"))]
+    Ok(ranks)
 }
 
 /// Ends the connection in order; all ranks call it.

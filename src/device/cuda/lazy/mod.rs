@@ -30,6 +30,7 @@ enum SharedLibrary {
     Random,
     Compiler,
     Dnn,
+    Collective,
 }
 
 impl SharedLibrary {
@@ -43,6 +44,7 @@ impl SharedLibrary {
             Self::Random => c"libcurand.so.10",
             Self::Compiler => c"libnvrtc.so.13",
             Self::Dnn => c"libcudnn.so.9",
+            Self::Collective => c"libnccl.so.2",
         }
     }
 
@@ -71,23 +73,31 @@ unsafe extern "C" fn no_device() -> c_int {
 unsafe extern "C" fn no_random() -> c_int {
     101
 }
-/// CUBLAS_STATUS_NOT_INITIALIZED; an error code in the other libraries too.
+/// CUBLAS_STATUS_NOT_INITIALIZED; an error code in the other libraries too (ncclUnhandledCudaError).
 unsafe extern "C" fn not_initialized() -> c_int {
     1
 }
 
 /// The first required library that cannot be loaded.
 pub(super) fn missing() -> Option<String> {
-    [
+    first_missing(&[
         SharedLibrary::Driver,
         SharedLibrary::Blas,
         SharedLibrary::BlasLt,
         SharedLibrary::Random,
         SharedLibrary::Dnn,
-    ]
-    .into_iter()
-    .find(|library| library.open().is_none())
-    .map(|library| library.name().to_string_lossy().into_owned())
+    ])
+}
+
+/// NCCL, which only several GPUs need, if it cannot be loaded.
+#[cfg(feature = "nccl")]
+pub(super) fn missing_nccl() -> Option<String> {
+    first_missing(&[SharedLibrary::Collective])
+}
+
+fn first_missing(libraries: &[SharedLibrary]) -> Option<String> {
+    let missing = libraries.iter().find(|library| library.open().is_none())?;
+    Some(missing.name().to_string_lossy().into_owned())
 }
 
 unsafe extern "C" {
