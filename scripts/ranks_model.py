@@ -9,7 +9,8 @@ time of a sum of 2^20 values of these two, and the time of the byte on the link,
 processor copies and adds is not hidden behind the link, nor either of them behind the backward pass.
 
 Printed: the foretold and the measured sums over links of limited rate; then, for the VALUES, the time of a sum and the share of a
-step's speed that remains. Below it the same for GPUs, from assumptions alone, which are printed with it.
+step's speed that remains. Below it the same for GPUs, 8 of one machine and 512 of 64 machines, from the assumptions in this file
+alone: with the batch of the paper's run shared, and with that batch for each GPU, since 40 pictures are no batch of 64 machines.
 """
 
 import json
@@ -18,9 +19,12 @@ import sys
 PIECE = 2**18
 PAYLOAD = 0.95
 LINKS = {"1 Gbit/s": 1e9 / 8, "10 Gbit/s": 1e10 / 8, "100 Gbit/s": 1e11 / 8}
-# Multiply-adds of a forward pass of a picture at the size of the paper's crops, by number of parameters (`hueristic model`); a step
-# takes three times as many.
-GPU = {"share": 0.3, "peak": 790e12, "inside": 360e9, "between": 40e9}
+# Assumptions about GPUs: share of the peak that a step reaches, FLOP/s in bf16 of an H200, bytes in a second of one GPU to others of
+# its machine (NVLink 4, 450 GB/s, four fifths of it) and of other machines (400 Gbit/s for each GPU, four fifths).
+SHARE, PEAK, INSIDE, BETWEEN = 0.3, 790e12, 360e9, 40e9
+# Parameters, multiply-adds of a forward pass of a picture at the size of the run's crops (`hueristic model`), pictures of a step: the
+# colorizers of experiments/paper/table2.yaml and table1.yaml. A step takes three times as many.
+PAPER = {"AlexNet": (58_127_353, 8.509e9, 80), "VGG": (32_230_393, 19.744e9, 40)}
 
 
 def tables(path):
@@ -78,6 +82,16 @@ def foretell(parameters, step, in_memory, over_tcp):
             print(f"| {values:,} | {ranks} | {name} | {more:.2f} | {100 * step / (step + more):.0f} |")
 
 
+def foretell_gpus():
+    print("| network | GPUs | pictures each | step, ms | sum, ms | speed kept, % | the same in bf16 | |\n|:---|---:|---:|---:|---:|---:|---:|---:|")
+    for network, (values, multiplications, batch) in PAPER.items():
+        for gpus, each, bandwidth in ((8, batch // 8, INSIDE), (8, batch, INSIDE), (512, batch, BETWEEN)):
+            step = 3 * 2 * multiplications * each / (SHARE * PEAK)
+            sums = [sent(values, gpus) * part / bandwidth for part in (1, 0.5)]
+            cells = " | ".join(f"{1e3 * more:.1f} | {100 * step / (step + more):.0f}" for more in sums)
+            print(f"| {network} | {gpus} | {each} | {1e3 * step:.1f} | {cells} |")
+
+
 def main():
     step, parameters = float(sys.argv[3]), [int(values) for values in sys.argv[4:]]
     sums, links = tables(sys.argv[1]), tables(sys.argv[2])
@@ -85,6 +99,8 @@ def main():
     check(links, two[True])
     print()
     foretell(parameters, step, two[False], two[True])
+    print()
+    foretell_gpus()
 
 
 main()
