@@ -501,7 +501,17 @@ fn only_what_decides_the_result_begins_a_new_run() -> Result<()> {
     run(&home.load(&renamed, &[])?, &home.options())?;
     assert_eq!(home.fits()?, first, "the stages had other names, not other results");
     // File content does: the same path with another picture.
-    fs::write(home.path().join("val/b/2.png"), fs::read(home.path().join("val/a/1.png"))?)?;
+    let picture = home.path().join("val/b/2.png");
+    let before = fs::read(&picture)?;
+    fs::write(&picture, fs::read(home.path().join("val/a/1.png"))?)?;
+    run(&home.load(&yaml, &[])?, &home.options())?;
+    let second = home.fits()?;
+    assert_eq!(second.len(), 2 * first.len(), "every stage reads the picture");
+    assert!(first.iter().all(|fit| second.contains(fit)), "the earlier runs were touched");
+    // With the picture of before, the earlier runs are found again.
+    fs::write(&picture, before)?;
+    run(&home.load(&yaml, &[])?, &home.options())?;
+    assert_eq!(home.fits()?, second);
     Ok(())
 }
 
