@@ -571,3 +571,53 @@ fn a_quiet_run_prints_its_results_only() {
     assert_eq!((output.status.success(), text(&output.stderr).as_str()), (true, ""));
     assert!(text(&output.stdout).contains("picture  "));
 }
+
+/// What a run of `SPEC` with these keys says, with runs below `dir`.
+fn run_with(dir: &Path, sets: &[&str]) -> String {
+    let (path, out) = (spec(dir, SPEC), dir.join("runs").display().to_string());
+    let sets = ["pretrain.train.steps=2"].iter().chain(sets).flat_map(|set| ["--set", *set]);
+    let arguments: Vec<&str> =
+        ["run", path.as_str(), "--out", out.as_str()].into_iter().chain(sets).collect();
+    let output = hueristic(&arguments);
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    said
+}
+
+#[test]
+fn a_changed_key_is_named_with_both_values() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = run_with(dir.path(), &[]);
+    assert!(!first.contains("starting from scratch"), "{first}");
+    let again = run_with(dir.path(), &[]);
+    assert!(again.contains("finished before, kept") && !again.contains("starting from scratch"), "{again}");
+    let changed = run_with(dir.path(), &["pretrain.train.batch=4"]);
+    let (_, differing) =
+        changed.split_once("its spec differs from that of ").unwrap_or_else(|| panic!("{changed}"));
+    assert!(differing.contains("; starting from scratch:\n  train.batch: 8 → 4\n"), "{changed}");
+    // Of the two runs there, the one with fewer differences is named.
+    let cropped = run_with(dir.path(), &["data.crop=29"]);
+    assert!(cropped.contains("  data.crop: 32 → 29\n") && !cropped.contains("train.batch"), "{cropped}");
+}
+
+#[test]
+fn a_run_that_cannot_be_extended_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let cosine = "pretrain.train.schedule={ decay: { cosine: {} } }";
+    run_with(dir.path(), &[cosine]);
+    let longer = run_with(dir.path(), &[cosine, "pretrain.train.steps=3"]);
+    for part in ["has 2 steps of the same training", "depends on the total of 3 steps: starting from scratch"]
+    {
+        assert!(longer.contains(part), "{part} is not in\n{longer}");
+    }
+    run_with(dir.path(), &["pretrain.train.steps=4"]);
+    let shorter = run_with(dir.path(), &["pretrain.train.steps=1"]);
+    assert!(
+        shorter
+            .contains("has 4 steps of the same training, more than the 1 requested: starting from scratch"),
+        "{shorter}"
+    );
+    let extended = run_with(dir.path(), &["pretrain.train.steps=5"]);
+    assert!(extended.contains("continues from step 4 of "), "{extended}");
+    assert!(!extended.contains("starting from scratch"), "{extended}");
+}
