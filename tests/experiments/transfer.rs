@@ -418,6 +418,55 @@ fn devkit(root: &Path, year: &str, lists: &[(&str, &str)]) -> anyhow::Result<()>
     Ok(())
 }
 
+/// Replaces `from` by `to` in every file below `folder`.
+fn rewrite(folder: &Path, from: &str, to: &str) -> anyhow::Result<()> {
+    for file in fs::read_dir(folder)? {
+        let file = file?.path();
+        let text = fs::read_to_string(&file)?;
+        assert!(text.contains(from), "{} is as it was", file.display());
+        fs::write(&file, text.replace(from, to))?;
+    }
+    Ok(())
+}
+
+/// Objects that are all difficult, and masks of background alone: each is refused by the stages that need the other.
+#[test]
+fn annotations_that_show_nothing_are_refused() -> anyhow::Result<()> {
+    let lists = [("Main", "train"), ("Main", "val"), ("Segmentation", "train"), ("Segmentation", "val")];
+    let of = |spoil: &dyn Fn(&Path) -> anyhow::Result<()>| -> anyhow::Result<String> {
+        let temp = tempfile::tempdir()?;
+        devkit(temp.path(), "VOC2012", &lists)?;
+        let kit = temp.path().join("VOCdevkit");
+        spoil(&kit.join("VOC2012"))?;
+        Ok(refused(&[&format!(
+            "annotated.source={{voc: {{devkit: {}, train: train, val: val}}}}",
+            kit.display()
+        )]))
+    };
+    let (objects, masks) = (
+        "show no object that counts: look at its lists and annotations",
+        "names a class: give a set with masks",
+    );
+    let difficult =
+        |kit: &Path| rewrite(&kit.join("Annotations"), "<bndbox>", "<difficult>1</difficult><bndbox>");
+    let message = of(&difficult)?;
+    for split in ["train", "val"] {
+        assert!(message.contains(&format!("the {split} pictures of ")), "{message}");
+    }
+    assert!(message.contains(objects) && !message.contains(masks), "{message}");
+    let background = |kit: &Path| -> anyhow::Result<()> {
+        let empty = Mask { width: 500, height: 375, labels: vec![0; 500 * 375] };
+        let masks = fs::read_dir(kit.join("SegmentationClass"))?;
+        masks.into_iter().try_for_each(|mask| Ok(write_indices(&mask?.path(), &empty)?))
+    };
+    let message = of(&background)?;
+    for split in ["train", "val"] {
+        assert!(message.contains(&format!("no mask of the {split} pictures of ")), "{message}");
+    }
+    assert!(message.contains(masks) && !message.contains(objects), "{message}");
+    Ok(())
+}
+
 /// Two classes of photographs in folders, in ImageNet's layout.
 fn imagenet(root: &Path) -> anyhow::Result<()> {
     for (split, class) in [("train", "n01"), ("train", "n02"), ("val", "n01"), ("val", "n02")] {
