@@ -81,6 +81,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_missing_feature_says_how_to_build_and_what_else_helps() {
+        let instead = "download the parquet files yourself and name them under `parquet:`".into();
+        let error = DataError::NeedsFeature { what: "a source on the hub", feature: "hub", instead };
+        assert_eq!(
+            error.to_string(),
+            "a source on the hub needs the feature `hub`; build with `--features hub`, or download the parquet files \
+             yourself and name them under `parquet:`"
+        );
+    }
+
+    #[test]
     fn too_many_bad_names_the_first_and_says_what_to_change() {
         let first = (0..5).map(|i| (format!("{i}.jpg"), "the file is empty".into())).collect();
         let text = DataError::TooManyBad { bad: 5, len: 100, allowed: 0.01, first }.to_string();

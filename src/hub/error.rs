@@ -28,3 +28,18 @@ pub enum HubError {
     )]
     NotBuilt { address: String },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::HubError;
+
+    #[test]
+    fn an_address_without_the_feature_says_how_to_build_and_what_else_helps() {
+        let error = HubError::NotBuilt { address: "hf://a/b/c.safetensors@v1".into() };
+        assert_eq!(
+            error.to_string(),
+            "hf://a/b/c.safetensors@v1 is on the Hugging Face hub, and this program was built without it: build with \
+             `--features hub`, or download the file and give its path"
+        );
+    }
+}
