@@ -28,7 +28,16 @@ use hueristic::{
     rng::Rng,
     train::task::Task,
 };
-use std::{fs, path::Path, path::PathBuf};
+use parquet::{
+    data_type::{ByteArray, ByteArrayType, Int64Type},
+    file::writer::SerializedFileWriter,
+    schema::parser::parse_message_type,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 type Result<T> = anyhow::Result<T>;
 
@@ -237,7 +246,7 @@ fn a_picture_of_an_inpainting_is_gray_where_the_network_sees_no_color() -> Resul
             SourceSpec::Scenes { train: Count::of(4), val: Count::of(4), size: Count::of(32), seed: 0 },
             Count::of(32),
         );
-        let set = std::sync::Arc::new(Scenes::new(4, 32, 3, Split::Val));
+        let set = Arc::new(Scenes::new(4, 32, 3, Split::Val));
         let mut val = Loader::new(set, &data, Pass::Once, 4, &Rng::new(0), &Device::Cpu)?;
         let panel = task.picture(&mut val)?.expect("a panel");
         let rows = panel.rgb.chunks_exact(3 * panel.width);
@@ -408,7 +417,33 @@ fn what_cannot_work_is_refused_before_the_first_step() -> Result<()> {
     Ok(())
 }
 
-/// The recipes pass `check` on a data set in ImageNet's layout.
+/// Both tables of CIFAR-10 with so few rows, all of the first class.
+fn cifar(data: &Path) -> Result<()> {
+    let mut png = std::io::Cursor::new(vec![]);
+    image::RgbImage::from_pixel(32, 32, image::Rgb([90, 30, 60]))
+        .write_to(&mut png, image::ImageFormat::Png)?;
+    let columns = "message schema { required binary img; required int64 label; }";
+    let folder = data.join("cifar10_parquet");
+    fs::create_dir_all(&folder)?;
+    for (split, rows) in [("train", 520), ("test", 70)] {
+        let file = fs::File::create(folder.join(format!("{split}-00000-of-00001.parquet")))?;
+        let schema = Arc::new(parse_message_type(columns)?);
+        let mut writer = SerializedFileWriter::new(file, schema, Arc::default())?;
+        let mut group = writer.next_row_group()?;
+        let mut images = group.next_column()?.expect("images");
+        let image = ByteArray::from(png.get_ref().clone());
+        images.typed::<ByteArrayType>().write_batch(&vec![image; rows], None, None)?;
+        images.close()?;
+        let mut labels = group.next_column()?.expect("labels");
+        labels.typed::<Int64Type>().write_batch(&vec![0; rows], None, None)?;
+        labels.close()?;
+        group.close()?;
+        writer.close()?;
+    }
+    Ok(())
+}
+
+/// The recipes pass `check` on data sets in the layouts of ImageNet and CIFAR-10.
 #[test]
 fn the_papers_recipes_pass_check() -> Result<()> {
     let home = Home::new()?;
@@ -424,6 +459,7 @@ fn the_papers_recipes_pass_check() -> Result<()> {
             }
         }
     }
+    cifar(&home.path().join("data"))?;
     for (name, parts) in [
         (
             "rotation",
@@ -448,6 +484,16 @@ fn the_papers_recipes_pass_check() -> Result<()> {
                 "1000900 steps × 128",
                 "26×26×96",
                 "a code of 200 numbers from pictures of 112×112 pixels",
+            ],
+        ),
+        (
+            // torchvision's 11,689,512 without its fc and 7×7 kernel, with 3×3 ones and the three layers of the projection
+            "simclr",
+            [
+                "11,761,728",
+                "97600 steps × 512",
+                "2 views of 32×32 pixels of each picture, 3 layers to a projection of 128 numbers",
+                "chance 0.8 %",
             ],
         ),
     ] {
