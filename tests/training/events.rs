@@ -1,8 +1,13 @@
 //! Reads event files with TensorBoard itself (`scripts/oracles/read_events.py`, run with `HUERISTIC_PYTHON` or
 //! `python3`); skipped if it is not installed.
 
-use super::toy::{Quirks, SPEC, metrics, train};
-use hueristic::train::{events::Events, picture, task::ImagePanel};
+use super::toy::{Quirks, SPEC, metrics, train, train_monitored};
+use hueristic::train::{
+    events::Events,
+    monitor::{Measurement, Monitor, Monitoring},
+    picture,
+    task::{ImagePanel, Task},
+};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -77,4 +82,36 @@ fn a_clock_set_back_changes_nothing() {
     train(temp.path(), SPEC, Quirks::default()).unwrap();
     assert!(events().iter().filter(|path| **path > ahead).count() == 1, "{:?}", events());
     assert_reads_as_one(temp.path());
+}
+
+/// Measures the same number each time.
+struct Constant;
+
+impl Monitor for Constant {
+    fn prepare(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn measure(&mut self, _: &dyn Task) -> anyhow::Result<Measurement> {
+        Ok(Measurement { values: vec![("fc1/knn".into(), 0.25)], ..Measurement::default() })
+    }
+}
+
+/// Also of a run that was stopped between two measurements, each step once.
+#[test]
+fn measurements_have_tags_of_their_own() {
+    let temp = tempfile::tempdir().unwrap();
+    let monitoring = || Monitoring::new(Box::new(Constant), 6, f64::MAX);
+    let fail = Quirks { fail: Some(27), ..Quirks::default() };
+    train_monitored(temp.path(), SPEC, fail, monitoring()).unwrap_err();
+    train_monitored(temp.path(), SPEC, Quirks::default(), monitoring()).unwrap();
+    let Some(read) = read_back(temp.path()) else { return };
+    let all = [0, 6, 12, 18, 20];
+    assert_eq!(read["scalars"]["monitor/fc1/knn"], json!(all.map(|step| (step, 0.25))));
+    let steps = |tag: &str| -> Vec<u64> {
+        let values = read["scalars"][tag].as_array().into_iter().flatten();
+        values.map(|value| value[0].as_u64().unwrap()).collect()
+    };
+    assert_eq!(steps("monitor/monitor_seconds"), all);
+    assert_eq!(steps("monitor/monitor_share"), all[1..], "no share of no updates");
 }
