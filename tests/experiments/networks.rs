@@ -90,6 +90,8 @@ stages:
     pretext: { task: { colorization: { loss: l2 } }, train: *train }
   channels:
     pretext: { task: { cross_channel: { predict: ab, loss: regression } }, train: *train }
+  autoencoder:
+    pretext: { task: autoencoder, train: *train }
   supervised:
     supervised: { train: *train }
   probe:
@@ -155,6 +157,11 @@ fn residual_networks_run_in_every_stage_beside_an_alexnet() -> anyhow::Result<()
         let names = fs::read_dir(&runs).into_iter().flatten().flatten();
         names.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix)).count()
     };
+    assert_eq!(
+        ["channels-s0-", "autoencoder-s0-"].map(of),
+        [1, 1],
+        "the colorizers of half and of all of Lab"
+    );
     let kept = ["alexnet-conv1", "alexnet-conv4", "alexnet-layer3", "gaussian-layer3", "gaussian-conv4"];
     assert_eq!(kept.map(|row| of(&format!("nonlinear-{row}-"))), [1, 1, 0, 1, 0]);
     Ok(())
