@@ -1,4 +1,4 @@
-"""Known answers for tests/conventions.rs: tests/fixtures/weights/conventions/.
+"""Known answers for tests/networks/conventions.rs: tests/fixtures/weights/conventions/.
 
 A narrow AlexNet of each convention in which released ones differ, with random weights, in the format and under the
 names in which such networks are found:

@@ -2,7 +2,7 @@
 
 FOLDER holds NAME.onnx and NAME.safetensors: `input`, NCHW, and the expected value of each output. Prints JSON: the largest
 difference of each model relative to the largest value. Models are checked by the onnx package too. Exits with 3 if a package
-is missing. Run by tests/networks/onnx.rs with HUERISTIC_PYTHON or python3.
+is missing. Run by src/backbones/onnx/tests.rs with HUERISTIC_PYTHON or python3.
 
     pip install onnx onnxruntime safetensors numpy
     python scripts/oracles/onnx_models.py FOLDER

@@ -2,7 +2,7 @@
 
 FOLDER holds NAME.pth, where NAME is a network of torchvision, and NAME.safetensors: `input`, NCHW, and `logits`. Prints JSON: the
 largest difference of the logits relative to the largest. Exits with 3 if torch or torchvision is missing; networks of timm are
-compared where timm is installed and has one of that name and layout. Run by tests/networks/onnx.rs with HUERISTIC_PYTHON or
+compared where timm is installed and has one of that name and layout. Run by src/backbones/exchange/export.rs with HUERISTIC_PYTHON or
 python3.
 
     pip install torch torchvision safetensors timm
