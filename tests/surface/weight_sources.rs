@@ -7,6 +7,9 @@ use std::{
     sync::OnceLock,
 };
 
+#[path = "../../examples/features.rs"]
+mod example;
+
 const SPEC: &str = "
 name: tiny
 data: { source: { scenes: { train: 64, val: 16 } }, crop: 32 }
@@ -294,4 +297,31 @@ fn a_file_of_that_name_comes_first() {
     assert!(said.contains("using the file eccv16 here, not the released weights of that name"), "{said}");
     let (_, said) = colored(home.path(), "./eccv16");
     assert!(!said.contains("released"), "{said}");
+}
+
+/// The example of the library builds the network that the file names.
+#[test]
+fn the_example_reads_features_of_any_trained_network() {
+    let home = home();
+    let photo = home.path().join("a.jpg").display().to_string();
+    let features = |stage: &str, layer: &str| {
+        let weights = home.path().join(run_of(home.path(), stage)).join("weights.safetensors");
+        let arguments = [weights.display().to_string(), layer.into(), photo.clone()];
+        let mut out = vec![];
+        example::features(arguments.into_iter(), &mut out).map(|()| String::from_utf8(out).unwrap())
+    };
+    // a quarter of 256 channels at an eighth of 224 pixels, and a twentieth of 512
+    for (stage, layer, map) in
+        [("color", "conv5", ", 64]"), ("labels", "conv1", ", 24]"), ("vgg", "conv5_3", "28, 28, 26]")]
+    {
+        let line = features(stage, layer).unwrap();
+        assert!(line.starts_with(&format!("{photo}: [1, ")) && line.contains(map), "{stage}: {line}");
+        let (_, mean) = line.split_once("mean over the map [").unwrap();
+        let values: Vec<f32> =
+            mean.split(']').next().unwrap().split(", ").map(|v| v.parse().unwrap()).collect();
+        assert!(values.len() == 4 && values.iter().all(|v| v.is_finite()), "{line}");
+        assert!(values.iter().any(|v| *v != 0.0), "{stage}: {line}");
+    }
+    let error = features("color", "layer1").unwrap_err().to_string();
+    assert!(error.contains("there is no layer `layer1`; the layers are conv1"), "{error}");
 }
