@@ -36,11 +36,14 @@ pub(super) struct ExportArgs {
     /// Replace an existing output file
     #[arg(long)]
     overwrite: bool,
+    /// The format, of which there is one
+    #[arg(long, hide = true)]
+    onnx: bool,
 }
 
 /// Exports the transfer variant, with batch normalization if the weights have it.
 pub(super) fn export(args: &ExportArgs) -> Result<CommandOutput> {
-    let ExportArgs { weights, output, backbone, layers, head, overwrite } = args;
+    let ExportArgs { weights, output, backbone, layers, head, overwrite, onnx: _ } = args;
     if output.exists() && !overwrite {
         return Err(Usage(format!("{} exists: give --overwrite to replace it", output.display())).into());
     }

@@ -325,3 +325,19 @@ fn the_example_reads_features_of_any_trained_network() {
     let error = features("color", "layer1").unwrap_err().to_string();
     assert!(error.contains("there is no layer `layer1`; the layers are conv1"), "{error}");
 }
+
+/// An ONNX model is what `export` writes; `--onnx` says so again.
+#[test]
+fn the_format_of_an_export_may_be_named() {
+    let home = home();
+    let run = run_of(home.path(), "color");
+    for arguments in [&["a.onnx"][..], &["b.onnx", "--onnx"], &["--onnx", "c.onnx"]] {
+        let arguments = [&["weights", "export", run.as_str(), "--layers", "conv3"], arguments].concat();
+        let (code, out, err) = hueristic(home.path(), &arguments);
+        assert!(code == 0 && out.contains("alexnet"), "{arguments:?}: {out}{err}");
+    }
+    let read = |name: &str| fs::read(home.path().join(name)).unwrap();
+    assert!(read("a.onnx") == read("b.onnx") && read("a.onnx") == read("c.onnx"));
+    let (_, help, _) = hueristic(home.path(), &["weights", "export", "--help"]);
+    assert!(help.contains("--layers") && !help.contains("--onnx"), "{help}");
+}
