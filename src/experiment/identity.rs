@@ -16,7 +16,10 @@ use crate::{
     hub,
     nn::weights,
     spec,
-    train::{manifest, resolved_spec::IDLE_KEYS},
+    train::{
+        manifest,
+        resolved_spec::{IDLE_KEYS, TOLERANCE},
+    },
     yaml,
 };
 use anyhow::{Context, Result, anyhow};
@@ -133,12 +136,16 @@ fn keys(plan: &StagePlan, located: Option<&Path>) -> BTreeMap<String, Value> {
     plan.paths().into_iter().map(|path| (text(path), key(path))).chain(start).collect()
 }
 
-/// Removes keys without effect on the result.
+/// Removes keys without effect on the result; the tolerance is reset to its default.
 fn strip(value: &mut Value, key: &str, paths: &BTreeMap<String, Value>, steps: bool) {
     match value {
         Value::Mapping(entries) => {
             if let Some((_, idle)) = IDLE_KEYS.iter().find(|(section, _)| *section == key) {
                 idle.iter().for_each(|key| drop(entries.remove(*key)));
+            }
+            let (tolerance, sections, default) = TOLERANCE;
+            if let Some(value) = entries.get_mut(tolerance).filter(|_| sections.contains(&key)) {
+                *value = default.into();
             }
             if key == "train" && !steps {
                 entries.remove("steps");
@@ -169,13 +176,13 @@ mod tests {
     #[test]
     fn what_decides_nothing_goes_and_a_key_of_a_file_stays() {
         let mut work: Value = yaml::read(
-            "probe:\n  data: { crop: 29, threads: 4, cache: false }\n  init: { rescaled: { file: a/b.pth#ema } }\n  \
+            "probe:\n  data: { crop: 29, threads: 4, cache: false, max_bad: 0.5 }\n  init: { rescaled: { file: a/b.pth#ema } }\n  \
              other: { stage: color }\n  named: { stage: color, keep: 2 }\n  train: { steps: 3, log_every: 2, batch: 8 }\n",
         )
         .unwrap();
         let paths = BTreeMap::from([("a/b.pth#ema".to_string(), Value::from("ema"))]);
         strip(&mut work, "", &paths, false);
-        let left = "probe:\n  data: { crop: 29 }\n  init: { rescaled: { file: ema } }\n  other: { stage: null }\n  \
+        let left = "probe:\n  data: { crop: 29, max_bad: 0.01 }\n  init: { rescaled: { file: ema } }\n  other: { stage: null }\n  \
                     named: { stage: color, keep: 2 }\n  train: { batch: 8 }\n";
         assert_eq!(work, yaml::read::<Value>(left).unwrap());
     }

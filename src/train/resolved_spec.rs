@@ -11,6 +11,9 @@ pub const IDLE_KEYS: [(&str, &[&str]); 4] = [
     ("data", &["label", "threads", "cache"]),
     ("annotated", &["label", "threads", "cache"]),
 ];
+/// The tolerated share of unreadable pictures, in the sections of pictures. It decides whether a run fails and not what a finished
+/// one found; all hashes have its default.
+pub const TOLERANCE: (&str, [&str; 2], f64) = ("max_bad", ["data", "annotated"], 0.01);
 /// Keys that hold paths. The contents are compared instead: by the fingerprints in `data`, the hashes in `files`.
 const PATH_KEYS: [&str; 6] = ["source", "file", "prior", "classifier", "pictures", "proposals"];
 /// Section with what the stage does, below the key of its kind.
@@ -82,8 +85,11 @@ impl ResolvedSpec {
     /// The keys that decide the result, whatever the seed, and wherever files are. The run that this one starts from is
     /// not among them.
     pub fn deciding(&self) -> BTreeMap<String, String> {
-        let is_idle =
-            |pair: &[&str]| IDLE_KEYS.iter().any(|(at, idle)| *at == pair[0] && idle.contains(&pair[1]));
+        let (tolerance, sections, _) = TOLERANCE;
+        let is_idle = |pair: &[&str]| {
+            IDLE_KEYS.iter().any(|(at, idle)| *at == pair[0] && idle.contains(&pair[1]))
+                || (pair[1] == tolerance && sections.contains(&pair[0]))
+        };
         let is_other = |key: &str| {
             let parts: Vec<&str> = key.split('.').collect();
             let is_path = key.starts_with(WORK) && parts.iter().any(|part| PATH_KEYS.contains(part));
@@ -129,7 +135,7 @@ mod tests {
     fn spec(lineage: &str, seed: u64, steps: usize, more: &str) -> ResolvedSpec {
         ResolvedSpec::parse(&format!(
             "lineage: '{lineage}'\nversion: 0.1.0\nseed: {seed}\ndata: {{ train: aa }}\nupstream: null\n\
-             work:\n  pretext:\n    data: {{ crop: 29, threads: 2, source: {{ folder: {{ train: a/b }} }} }}\n    \
+             work:\n  pretext:\n    data: {{ crop: 29, threads: 2, max_bad: 0.5, source: {{ folder: {{ train: a/b }} }} }}\n    \
              train: {{ steps: {steps}, log_every: 20, optimizer: {{ adam: {{ lr: 0.001 }} }} }}\n{more}"
         ))
     }

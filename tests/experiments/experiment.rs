@@ -491,6 +491,7 @@ fn only_what_decides_the_result_begins_a_new_run() -> Result<()> {
         "color.train.checkpoint_every=2",
         "labels.train.keep=3",
         "probe.train.log_every=2",
+        "data.max_bad=0.2",
     ];
     run(&home.load(&spelled, &idle)?, &home.options())?;
     assert_eq!(home.fits()?, first, "nothing that decides a result had changed");
