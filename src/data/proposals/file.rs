@@ -3,14 +3,17 @@
 //! format version, image identifiers, provenance, and a checksum over everything. Equal proposals give equal bytes.
 
 use super::Proposals;
-use crate::{atomic_write, boxes::Rect, checksum, data::error::DataError, text::excerpt};
+use crate::{
+    atomic_write, boxes::Rect, checksum, data::error::DataError, nn::weights::safetensors::start,
+    text::excerpt,
+};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 /// Version written; version 1, without a checksum, is read too.
 const VERSION: u32 = 2;
-/// The only metadata entry: the order of several would not be deterministic.
+/// The metadata entry.
 const ENTRY: &str = "proposals";
 
 #[derive(Serialize, Deserialize)]
@@ -73,13 +76,11 @@ impl Proposals {
 
     fn file(&self, header: &ProposalHeader, boxes: &[u8], offsets: &[u8]) -> Result<Vec<u8>, String> {
         let header = serde_json::to_string(header).map_err(|e| e.to_string())?;
-        let view = |dtype, shape, data| TensorView::new(dtype, shape, data).map_err(|e| e.to_string());
-        let tensors = [
-            ("boxes", view(Dtype::F32, vec![self.total(), 4], boxes)?),
-            ("offsets", view(Dtype::U64, vec![self.len() + 1], offsets)?),
-        ];
-        let metadata = HashMap::from([(ENTRY.to_owned(), header)]);
-        safetensors::serialize(tensors, Some(metadata)).map_err(|e| e.to_string())
+        // The wider numbers first, so that both are aligned for who maps the file.
+        let tensors =
+            [("offsets", Dtype::U64, vec![self.len() + 1]), ("boxes", Dtype::F32, vec![self.total(), 4])];
+        let start = start(&BTreeMap::from([(ENTRY, header)]), tensors).map_err(|e| e.to_string())?;
+        Ok([&start, offsets, boxes].concat())
     }
 
     /// The bytes of `boxes` and `offsets`.

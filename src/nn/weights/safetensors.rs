@@ -9,7 +9,7 @@ use super::{
 use crate::element::Element;
 use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+use candle_core::{CpuStorage, Device, Storage, Tensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -59,7 +59,7 @@ pub(super) fn write_tensor(tensor: &Tensor, file: &mut impl Write) -> Result<()>
 /// A duplicate name, a header longer than the format allows.
 pub(crate) fn start<'a>(
     metadata: &BTreeMap<impl Ord + Serialize, impl Serialize>,
-    tensors: impl IntoIterator<Item = (&'a str, DType, Vec<usize>)>,
+    tensors: impl IntoIterator<Item = (&'a str, impl Into<Dtype>, Vec<usize>)>,
 ) -> io::Result<Vec<u8>> {
     let mut entries: BTreeMap<&str, Value> = BTreeMap::new();
     if !metadata.is_empty() {
@@ -67,8 +67,9 @@ pub(crate) fn start<'a>(
     }
     let mut offset = 0;
     for (name, dtype, shape) in tensors {
-        let end = offset + shape.iter().product::<usize>() * dtype.size_in_bytes();
-        let info = TensorInfo { dtype: dtype.into(), shape, data_offsets: (offset, end) };
+        let dtype = dtype.into();
+        let end = offset + shape.iter().product::<usize>() * dtype.bitsize() / 8;
+        let info = TensorInfo { dtype, shape, data_offsets: (offset, end) };
         if entries.insert(name, serde_json::to_value(info)?).is_some() {
             return Err(io::Error::other(format!("two tensors are called `{name}`")));
         }
@@ -237,7 +238,7 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&file), String::from_utf8_lossy(&expected));
         assert_eq!(file, expected);
         let twice =
-            start(&BTreeMap::<&str, &str>::new(), [("a", DType::F32, vec![1]), ("a", DType::F32, vec![1])]);
+            start(&BTreeMap::<&str, &str>::new(), [("a", Dtype::F32, vec![1]), ("a", Dtype::F32, vec![1])]);
         assert_eq!(twice.unwrap_err().to_string(), "two tensors are called `a`");
         Ok(())
     }
