@@ -151,13 +151,13 @@ fn training(trial: &Trial, spec: &TrainOptions, train: usize, val: usize) -> f64
         + (validations * val) as f64 * trial.validation
 }
 
-/// Seconds of a monitor: each picture takes as long as in a validation; the first and the last measurement are made even if
-/// its budget is smaller.
+/// Seconds of a monitor: each picture takes as long as in a validation; the last measurement is made even if its budget is
+/// smaller.
 fn monitoring(plan: &StagePlan, spec: &TrainOptions, trial: &Trial, training: f64) -> f64 {
     let Some(MonitorPlan { spec: MonitorSpec { every, budget, .. }, .. }) = &plan.monitor else { return 0.0 };
     let each = plan.monitor.as_ref().map_or(0, MonitorPlan::passes) as f64 * trial.validation;
     let due = 1 + spec.steps.get().div_ceil(spec.scale.steps(*every).get());
-    (due as f64 * each).min((budget.get() * training).max(2.0 * each))
+    (due as f64 * each).min((budget.get() * training).max(each))
 }
 
 /// Bytes of a monitor's decoded pictures.

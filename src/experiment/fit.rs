@@ -2,13 +2,14 @@
 //! it, so that they follow their plan.
 
 use super::{
+    monitor::MonitorPlan,
     place::RunPlace,
     plan::{FileContent, NetworkPlan, RAW_WEIGHTS, StagePlan, WEIGHTS, required},
     sets::DataSets,
 };
 use crate::{
     atomic_write,
-    backbones::BackboneSpec,
+    backbones::{BackboneSpec, summary::Summary, table::tap},
     color::{bins::Bins, prior::Prior},
     data::{
         loader::{Loader, LoaderOptions},
@@ -215,8 +216,24 @@ impl StageRun {
         let (plan, sets) = (self.plan.monitor.as_ref()?, self.monitored.clone()?);
         let scale = self.plan.train.as_ref()?.scale;
         let MonitorSpec { every, budget, .. } = plan.spec;
+        let updates = self.updates_per_measurement(plan, &sets).unwrap_or_default();
         let monitor = RepresentationMonitor::new(plan.spec.clone(), plan.layers.clone(), sets);
-        Some(Monitoring::new(Box::new(monitor), scale.steps(every).get(), budget.get()))
+        let monitoring = Monitoring::new(Box::new(monitor), scale.steps(every).get(), budget.get());
+        Some(monitoring.foretold(updates))
+    }
+
+    /// How many updates take about as long as a measurement, by multiplications: an update has three passes, a measurement
+    /// one up to its last layer, and about as much for neighbors and probe.
+    fn updates_per_measurement(&self, monitor: &MonitorPlan, sets: &MonitorSets) -> Option<f64> {
+        let (train, network) = (self.plan.train.as_ref()?, self.plan.network.as_ref()?);
+        let (classes, stored) = (self.sets.classes(), self.sets.first_size().unwrap_or_default());
+        let rows = network.table(classes).ok()?;
+        let last = monitor.layers.iter().filter_map(|layer| tap(&rows, layer)).max();
+        let read = &rows[..last.map_or(rows.len(), |last| last + 1)];
+        let pass = Summary::of(read, (sets.side(), sets.side())).ok()?.macs();
+        let inputs = train.batch.get() * train.iter_size.get() * network.views_per_picture();
+        let update = 3 * inputs * network.summary(classes, stored).ok()?.macs();
+        Some((2 * sets.passes() * pass) as f64 / update.max(1) as f64)
     }
 
     fn rehearse(&self, task: &mut dyn Task, rehearsal: &mut Rehearsal) -> Result<()> {

@@ -190,8 +190,8 @@ fn validate(
     })
 }
 
-/// Measures the representation if that is due and fits into the time for it; returns whether it did. The first and the
-/// last measurement always fit.
+/// Measures the representation if that is due and fits into the time for it; returns whether it did. The last measurement is
+/// made in any case.
 fn monitor(
     learner: &mut Learner,
     monitoring: Option<&mut Monitoring>,
@@ -206,11 +206,12 @@ fn monitor(
     if !monitoring.is_due(step, total) || kept.has(step) {
         return Ok(false);
     }
-    if step < total && !kept.allows(monitoring.budget) {
+    let budget = monitoring.budget;
+    if !kept.allows(monitoring, step, total) {
         kept.left_out += 1;
-        let warning = Warning::MeasurementsLeftOut { seconds: kept.seconds(), budget: monitoring.budget };
+        let seconds = kept.seconds();
         state.monitor = Some(kept);
-        return log.warn(run, warning).map(|()| false);
+        return log.warn(run, Warning::MeasurementsLeftOut { step, seconds, budget }).map(|()| false);
     }
     let at = || format!("monitor after step {step}");
     let began = Instant::now();
@@ -223,6 +224,9 @@ fn monitor(
     }
     kept.summary.clone_from(&found.summary);
     log.monitor(run, state, epoch, found, &kept)?;
+    if let Some(share) = kept.share().filter(|share| *share > budget) {
+        log.warn(run, Warning::MonitorOverBudget { share, budget })?;
+    }
     state.monitor = Some(kept);
     Ok(true)
 }

@@ -184,12 +184,13 @@ impl Log {
         cost: &MonitorState,
     ) -> Result<()> {
         let Measurement { mut values, summary, .. } = measurement;
-        values.push((SECONDS.into(), cost.seconds()));
+        let seconds = cost.seconds().unwrap_or_default();
+        values.push((SECONDS.into(), seconds));
         values.extend(cost.share().map(|share| (SHARE.to_string(), share)));
         self.record(state, epoch, MONITOR, &values)?;
         let share =
             cost.share().map_or(String::new(), |share| format!(", {:.1} % of the time", 100.0 * share));
-        let spent = format!("{:.1} s{share}", cost.seconds());
+        let spent = format!("{seconds:.1} s{share}");
         let line = self.progress.head(state.step).part(1, "monitor".to_string());
         let line = line.part(2, summary).part(3, format!("({spent})"));
         self.progress.print_above_bar(state.step, &line);

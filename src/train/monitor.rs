@@ -38,17 +38,24 @@ pub struct Measurement {
 /// A monitor and its schedule.
 pub struct Monitoring {
     pub monitor: Box<dyn Monitor>,
-    /// Updates between measurements. The first is made before the first update, the last after the last one.
+    /// Updates between measurements. The first is due before the first update, the last after the last one.
     pub every: usize,
-    /// Most time that it takes, as a share of the time of the updates.
+    /// Most time that it takes, as a share of the time of the updates. The last measurement is made in any case.
     pub budget: f64,
+    /// A measurement takes about as long as so many updates, as foretold before one has been made.
+    updates: f64,
     is_prepared: bool,
 }
 
 impl Monitoring {
-    /// A monitor that measures every so many updates.
+    /// A monitor that measures every so many updates; nothing is foretold of its time.
     pub fn new(monitor: Box<dyn Monitor>, every: usize, budget: f64) -> Self {
-        Self { monitor, every, budget, is_prepared: false }
+        Self { monitor, every, budget, updates: 0.0, is_prepared: false }
+    }
+
+    /// The same, of which a measurement is foretold to take as long as so many updates.
+    pub fn foretold(self, updates: f64) -> Self {
+        Self { updates, ..self }
     }
 
     /// Prepares the monitor, unless that was done.
@@ -116,9 +123,15 @@ impl MonitorState {
         self.newest.is_some_and(|(newest, _)| newest == step)
     }
 
-    /// Whether another measurement, as long as the newest, stays within `budget`. The first one always does.
-    pub fn allows(&self, budget: f64) -> bool {
-        self.newest.is_none_or(|(_, seconds)| self.measuring + seconds <= budget * self.training)
+    /// Whether a measurement after `step` of `total` updates stays within the budget and leaves room for the last one,
+    /// each as long as the newest. The last is made in any case.
+    ///
+    /// Before the first update no time is known: a measurement's is then foretold in updates.
+    pub fn allows(&self, Monitoring { budget, updates, .. }: &Monitoring, step: usize, total: usize) -> bool {
+        let update = if step == 0 { 1.0 } else { self.training / step as f64 };
+        let cost = self.newest.map_or(updates * update, |(_, seconds)| seconds);
+        let fits = |costs: f64, steps: usize| self.measuring + costs <= budget * update * steps as f64;
+        step == total || (fits(2.0 * cost, total) && (step == 0 || fits(cost, step)))
     }
 
     /// The most telling values after `step` updates, with their own step if it is an earlier one.
@@ -128,9 +141,9 @@ impl MonitorState {
         Some(if newest == step { summary.clone() } else { format!("{summary} (after {newest})") })
     }
 
-    /// Seconds of the newest measurement.
-    pub fn seconds(&self) -> f64 {
-        self.newest.map_or(0.0, |(_, seconds)| seconds)
+    /// Seconds of the newest measurement; None before the first.
+    pub fn seconds(&self) -> Option<f64> {
+        self.newest.map(|(_, seconds)| seconds)
     }
 
     /// Time of all measurements as a share of that of the updates; None before the first update.
@@ -164,32 +177,53 @@ mod tests {
         assert_eq!(due, [0, 4, 8, 10]);
     }
 
-    /// Updates of 1 s and measurements of 3 s at a tenth of the time: with those of step 0, the share is kept from then on
-    /// at every step.
-    #[test]
-    fn the_budget_is_kept_at_every_step() {
+    /// Updates of 1 s, 200 of them, and measurements of 3 s: the steps that are measured, every tenth being due.
+    fn measured(budget: f64, updates: f64) -> (Vec<usize>, f64) {
+        let monitoring = Monitoring::new(Box::new(Nothing), 10, budget).foretold(updates);
         let (mut state, mut measured) = (MonitorState::default(), vec![]);
-        state.prepared(seconds(2.0));
-        for step in 0..200 {
-            if step % 10 == 0 && state.allows(0.1) {
+        for step in 0..=200 {
+            if step > 0 {
+                state.trained(seconds(1.0));
+            }
+            if monitoring.is_due(step, 200) && state.allows(&monitoring, step, 200) {
+                if measured.is_empty() {
+                    state.prepared(seconds(2.0));
+                }
                 state.measured(step, seconds(3.0), vec![]);
                 measured.push(step);
-                assert!(step == 0 || state.share().unwrap() <= 0.1, "after {step}");
+                // that of step 0 is a share of no time
+                let is_kept = state.share().is_none_or(|share| share <= budget);
+                assert!(is_kept || [0, 200].contains(&step), "after {step}: {:?}", state.share());
             }
-            state.trained(seconds(1.0));
         }
-        // 2 + 3 are spent: the second fits after 80 s, the third after 110 s, and so on
-        assert_eq!(measured, [0, 80, 110, 140, 170]);
-        assert_eq!(state.seconds(), 3.0);
+        assert_eq!(state.seconds(), Some(3.0));
+        (measured, state.share().unwrap())
     }
 
+    /// With what is measured before the first update, the share is kept from then on at every step, the last included.
     #[test]
-    fn nothing_is_due_to_a_budget_of_zero_but_the_first() {
-        let mut state = MonitorState::default();
-        assert!(state.allows(0.0) && state.share().is_none() && !state.has(0));
-        state.measured(0, seconds(1.0), vec![]);
-        state.trained(seconds(1e6));
-        assert!(!state.allows(0.0) && state.has(0) && !state.has(1));
+    fn the_budget_is_kept_at_every_step() {
+        // 2 + 3 are spent: the second fits after 80 s, the third after 110 s, and so on, and the last after all
+        assert_eq!(measured(0.1, 3.0), (vec![0, 80, 110, 140, 170, 200], 0.1));
+        // two fit, which are the first and the last
+        assert_eq!(measured(0.04, 3.0), (vec![0, 200], 0.04));
+    }
+
+    /// Where two do not fit, the one before the first update is left out, and the last is made.
+    #[test]
+    fn the_last_measurement_comes_before_the_first() {
+        assert_eq!(measured(0.025, 3.0), (vec![200], 0.025));
+        // Two of as long as a hundred updates do not fit into 99 % of two hundred, however fast they turn out to be.
+        assert_eq!(measured(0.99, 100.0), (vec![200], 0.025));
+        // What is not foretold seems to take no time.
+        assert_eq!(measured(0.025, 0.0), (vec![0, 200], 0.04));
+    }
+
+    /// Even one of 3 s, and 2 s to prepare it, is more than 2 % of 200 s.
+    #[test]
+    fn the_last_measurement_is_made_in_any_case() {
+        assert_eq!(measured(0.02, 3.0), (vec![200], 0.025));
+        assert_eq!(measured(0.0, 3.0), (vec![200], 0.025));
     }
 
     #[test]

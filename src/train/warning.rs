@@ -32,8 +32,11 @@ pub enum Warning {
     StartsFromDiverged { stage: String, what: String },
     /// The features of a layer have become nearly the same for all pictures.
     Collapsed { layer: String, what: String },
-    /// Measurements of the representation do not fit into their share of the time.
-    MeasurementsLeftOut { seconds: f64, budget: f64 },
+    /// Measurements of the representation do not fit into their share of the time: the first of them, and how long the one
+    /// before it took.
+    MeasurementsLeftOut { step: usize, seconds: Option<f64>, budget: f64 },
+    /// Those that were made took a larger share of it.
+    MonitorOverBudget { share: f64, budget: f64 },
     /// A warning of the task.
     Task { what: String, advice: String },
 }
@@ -55,9 +58,15 @@ impl Warning {
             Self::StartsFromDiverged { .. } => "stands on diverged".into(),
             Self::Collapsed { layer, .. } => format!("collapsed {layer}"),
             Self::MeasurementsLeftOut { .. } => "left out".into(),
+            Self::MonitorOverBudget { .. } => "over budget".into(),
             Self::Task { advice, .. } => format!("task {advice}"), // `what` may contain a changing number
         }
     }
+}
+
+/// A share in percent, without the digits that a binary fraction adds.
+fn percent(share: f64) -> String {
+    format!("{} %", (1e5 * share).round() / 1e3)
 }
 
 /// Describes how the lines of a log differ from those written.
@@ -138,12 +147,29 @@ impl fmt::Display for Warning {
                  (optimizer lr), warm up longer (schedule.warmup), or use another loss or stronger augmentation; \
                  metrics.jsonl tells when it began"
             ),
-            Self::MeasurementsLeftOut { seconds, budget } => write!(
+            Self::MeasurementsLeftOut { step, seconds, budget } => {
+                match seconds {
+                    Some(seconds) => {
+                        write!(f, "a measurement of the representation takes {seconds:.1} s, too long")?
+                    }
+                    None => write!(
+                        f,
+                        "a measurement of the representation takes too long, by its multiplications,"
+                    )?,
+                }
+                write!(
+                    f,
+                    " for {} of the time: some are left out, first that after step {step}, and the last is made; raise \
+                     monitor.budget or monitor.every, or lower monitor.pictures",
+                    percent(*budget)
+                )
+            }
+            Self::MonitorOverBudget { share, budget } => write!(
                 f,
-                "a measurement of the representation takes {seconds:.1} s, too long for {} % of the time: some are \
-                 left out; raise monitor.budget or monitor.every, or lower monitor.pictures",
-                // Without the digits that a binary fraction adds.
-                (1e5 * budget).round() / 1e3
+                "measurements of the representation took {:.1} % of the time, more than the {} of monitor.budget: the last \
+                 one is made in any case; lower monitor.pictures",
+                100.0 * share,
+                percent(*budget)
             ),
             Self::Task { what, advice } => write!(f, "{what}: {advice}"),
         }

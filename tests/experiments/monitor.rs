@@ -113,9 +113,11 @@ fn every_task_is_measured_and_trained_as_without() -> Result<()> {
         let results: Value = serde_json::from_slice(&fs::read(run.join("results.json"))?)?;
         assert_eq!((&results["kind"], &results["stage"]), (&"monitor".into(), &stage.into()));
         let steps = results["steps"].as_array().expect("steps");
-        // a slow machine leaves out the one between
+        // The last is always made, others where 100 pictures fit into four updates, or the machine has the time.
         let measured: Vec<u64> = steps.iter().filter_map(|step| step["step"].as_u64()).collect();
-        assert!([&[0, 2, 4][..], &[0, 4]].contains(&&measured[..]), "{stage}: {measured:?}");
+        assert!([&[0, 2, 4][..], &[0, 4], &[4]].contains(&&measured[..]), "{stage}: {measured:?}");
+        // Four views of four pictures, three times through the network, four times: less than 100 pictures twice and again.
+        assert!(stage != "rotation" || measured == [4], "{measured:?}");
         for step in steps {
             let layers = step["layers"].as_array().expect("layers");
             assert_eq!((layers.len(), &layers[1]["layer"]), (2, &"conv4".into()));

@@ -107,6 +107,16 @@ impl MonitorSets {
         Ok(())
     }
 
+    /// Number of pictures that a measurement takes through the network: the bank, the test, and two views of it.
+    pub fn passes(&self) -> usize {
+        self.bank.len() + 3 * self.test.len()
+    }
+
+    /// Side of the pictures in pixels.
+    pub fn side(&self) -> usize {
+        self.framing.side()
+    }
+
     /// Decodes all pictures. Unreadable ones are left out.
     ///
     /// # Errors

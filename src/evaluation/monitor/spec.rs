@@ -42,8 +42,8 @@ pub struct MonitorSpec {
     /// each channel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dimensions: Option<Count>,
-    /// Most time that measurements take, as a share of the time of the updates: `0.05` or `5 %`. The first and the
-    /// last are always made.
+    /// Most time that measurements take, as a share of the time of the updates: `0.05` or `5 %`. The last is always
+    /// made, the others if they fit beside it.
     pub budget: Share,
 }
 
