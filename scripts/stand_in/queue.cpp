@@ -13,9 +13,10 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr size_t LONGEST = 100000;
 constexpr auto NAP = std::chrono::microseconds(200);
-std::set<Stream*> streams;
+std::set<Stream*>& streams = *new std::set<Stream*>;  // never destroyed: the helper runs until the process ends
 unsigned created = 0;
-bool inside = false;  // an item runs: it may not wait
+unsigned outside = 0;  // queued items that wait for another thread or process
+bool inside = false;   // an item runs: it may not wait
 
 Stream* default_stream(int device) {
   static std::map<int, Stream*> all;
@@ -49,6 +50,7 @@ bool waits_for_others() {
 void step(Stream* s) {
   Item item = std::move(s->items.front());
   s->items.pop_front();
+  if (item.ready) --outside;
   if (item.work) {
     inside = true;
     running = item.name;
@@ -59,6 +61,20 @@ void step(Stream* s) {
   if (s->destroyed && s->items.empty()) {
     streams.erase(s);
     delete s;
+  }
+}
+
+// A device goes on while its process waits elsewhere, for a message of another rank. While an item waits for others, this thread
+// runs what can run.
+void help() {
+  for (;;) {
+    std::this_thread::sleep_for(settings().lazy ? 10 * NAP : NAP);
+    std::lock_guard<std::recursive_mutex> hold(driver_lock());
+    while (outside) {
+      Stream* s = preferred();
+      if (!s) break;
+      step(s);
+    }
   }
 }
 
@@ -85,8 +101,8 @@ void drain_until(Finished finished) {
 }  // namespace
 
 std::recursive_mutex& driver_lock() {
-  static std::recursive_mutex lock;
-  return lock;
+  static auto* lock = new std::recursive_mutex;
+  return *lock;
 }
 
 Stream* stream_create(bool blocking, int device) {
@@ -114,6 +130,10 @@ bool stream_destroy(CUstream_st* handle) {
 }
 
 void push(Stream* stream, Item item) {
+  if (item.ready) {
+    static const bool helped = (std::thread(help).detach(), true);
+    outside += helped;
+  }
   stream->items.push_back(std::move(item));
   if (settings().lazy) {
     if (stream->items.size() > LONGEST) drain(stream);
