@@ -50,8 +50,15 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::Instant,
 };
+
+/// Decoding threads of each of several ranks in one process; None: as many as the loader takes.
+fn part_of_cores(ranks: usize) -> Option<usize> {
+    let cores = thread::available_parallelism().ok().filter(|_| ranks > 1)?;
+    Some((cores.get() / ranks).max(1))
+}
 
 /// One fit: a row of a stage, for one seed.
 #[derive(Clone)]
@@ -177,6 +184,7 @@ impl StageRun {
     fn loader_with(&self, set: Arc<dyn Dataset>, split: Split, parts: usize) -> Result<Loader> {
         let view = self.plan.pictures.view(split)?;
         let (max_bad, threads) = self.plan.pictures.source.reading_options();
+        let threads = threads.or_else(|| part_of_cores(self.ranks.beside()));
         let feed =
             LoaderOptions { batch: view.batch / parts, pass: view.pass, flip: view.flip, max_bad, threads };
         let mut loader = Loader::with_policy(set, view.framing.clone(), feed, &self.rng, &self.device)?;

@@ -34,7 +34,7 @@ pub struct Running {
     pub mean: Var,
     pub var: Var,
     pub weight: Var,
-    /// Where batches leave their statistics instead of updating these; on the CPU.
+    /// Where batches leave their statistics instead of updating these.
     pub deferred: Option<DeferredStatistics>,
 }
 
@@ -45,34 +45,60 @@ pub type DeferredStatistics = Arc<Mutex<Vec<SeenStatistics>>>;
 #[derive(Clone, Debug)]
 pub struct SeenStatistics {
     running: Running,
-    /// f64 `(C)`, the variance biased.
-    mean: Tensor,
-    var: Tensor,
+    /// f64 `(2, C)`: mean and biased variance.
+    statistics: Tensor,
     samples: usize,
     momentum: Momentum,
 }
 
 impl SeenStatistics {
-    /// Samples per channel, means, and variances, for [`SeenStatistics::learn`].
-    pub fn numbers(&self) -> Vec<f64> {
-        let values = |table: &Tensor| table.to_vec1::<f64>().unwrap_or_default();
-        [vec![self.samples as f64], values(&self.mean), values(&self.var)].concat()
-    }
-
-    /// Lets the running statistics learn those of another batch, the next of `numbers`.
+    /// Of each, samples per channel, means, and variances, for [`SeenStatistics::learn`]. Read in one copy.
     ///
     /// # Errors
-    /// Fewer numbers than channels.
-    pub fn learn(&self, numbers: &mut impl Iterator<Item = f64>) -> Result<()> {
-        let channels = self.mean.elem_count();
-        let samples = numbers.next().unwrap_or_default() as usize;
-        let mut table = || Tensor::from_iter(numbers.take(channels), self.mean.device());
-        let (mean, var) = (table()?, table()?);
-        self.running.update(&mean, &var, samples, self.momentum)
+    /// None at all; a device that fails.
+    pub fn numbers(all: &[Self]) -> Result<Vec<f64>> {
+        let tables = all.iter().map(|seen| seen.statistics.flatten_all()).collect::<Result<Vec<_>>>()?;
+        let mut values = Tensor::cat(&tables, 0)?.to_vec1::<f64>()?.into_iter();
+        let mut numbers = vec![];
+        for seen in all {
+            numbers.push(seen.samples as f64);
+            numbers.extend(values.by_ref().take(seen.statistics.elem_count()));
+        }
+        Ok(numbers)
+    }
+
+    /// Lets the running statistics of all learn those of other batches, whose numbers these are.
+    ///
+    /// # Errors
+    /// Numbers of other layers.
+    pub fn learn(all: &[Self], numbers: &[f64]) -> Result<()> {
+        let Some(first) = all.first() else { return Ok(()) };
+        let wanted: usize = all.iter().map(|seen| 1 + seen.statistics.elem_count()).sum();
+        if numbers.len() != wanted {
+            bail!("batch_norm: {} numbers of statistics, and {wanted} of these layers", numbers.len())
+        }
+        let tables = Tensor::from_slice(numbers, wanted, first.statistics.device())?;
+        let mut at = 0;
+        for Self { running, statistics, momentum, .. } in all {
+            let count = statistics.elem_count();
+            let others = tables.narrow(0, at + 1, count)?.reshape(statistics.shape())?;
+            running.learn(&others, numbers[at] as usize, *momentum)?;
+            at += 1 + count;
+        }
+        Ok(())
     }
 }
 
 impl Running {
+    /// Updates with the statistics of a batch, f64 `(2, C)`, on any device.
+    fn learn(&self, statistics: &Tensor, samples: usize, momentum: Momentum) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if statistics.device().is_cuda() {
+            return cuda::update_running(statistics, self, samples, momentum, 0.0).map(drop);
+        }
+        self.update(&statistics.get(0)?, &statistics.get(1)?, samples, momentum)
+    }
+
     /// Updates with the mean and biased variance, f64 `(C)`, of a batch of `m` samples per channel.
     fn update(&self, mean: &Tensor, var: &Tensor, m: usize, momentum: Momentum) -> Result<()> {
         let unbiased = if m > 1 { m as f64 / (m - 1) as f64 } else { 1.0 };
@@ -259,21 +285,25 @@ impl Normalize {
     ) -> Result<Self> {
         let samples = check("batch_norm_train", x, affine, running)?;
         let statistics = batch_statistics(x)?;
+        if let Some(deferred) = &running.deferred {
+            deferred.lock().unwrap_or_else(PoisonError::into_inner).push(SeenStatistics {
+                running: Running { deferred: None, ..running.clone() },
+                statistics: statistics.clone(),
+                samples,
+                momentum,
+            });
+        }
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
-            let tables = cuda::update_running(&statistics, running, samples, momentum, eps)?;
+            let tables = match running.deferred {
+                Some(_) => cuda::batch_tables(&statistics, eps)?,
+                None => cuda::update_running(&statistics, running, samples, momentum, eps)?,
+            };
             return Self::of_tables(&tables, relu, true);
         }
         let (mean, var) = (statistics.get(0)?, statistics.get(1)?);
-        match &running.deferred {
-            Some(deferred) => deferred.lock().unwrap_or_else(PoisonError::into_inner).push(SeenStatistics {
-                running: Running { deferred: None, ..running.clone() },
-                mean: mean.clone(),
-                var: var.clone(),
-                samples,
-                momentum,
-            }),
-            None => running.update(&mean, &var, samples, momentum)?,
+        if running.deferred.is_none() {
+            running.update(&mean, &var, samples, momentum)?;
         }
         Self::new(&mean, &var, eps, relu, true, wide(x.dtype()))
     }

@@ -8,7 +8,7 @@ use crate::{
     device::cuda::{Arg, Grid, alloc_uninit, device_ptr, element, launch, modules::BATCH_NORM},
     op::{CudaInput, CudaOutput},
 };
-use candle_core::{CudaDevice, DType, Result, Shape, Tensor, Var, bail};
+use candle_core::{CudaDevice, DType, Device, Result, Shape, Tensor, Var, bail};
 
 const OP: &str = "batch_norm";
 
@@ -146,17 +146,28 @@ pub(super) fn update_running(
 
 /// The tables from the running statistics, unchanged: f64 `(2, C)`, mean and 1/σ.
 pub(super) fn running_tables(running: &Running, eps: f64) -> Result<Tensor> {
-    let (device, channels) = (running.mean.device(), running.mean.elem_count());
+    let [mean, var] = [in_place(&running.mean, running)?, in_place(&running.var, running)?];
+    tables(running.mean.device(), running_element(running)?, [mean, var], running.mean.elem_count(), eps)
+}
+
+/// The tables from the statistics of a batch, f64 `(2, C)`, which the running ones do not learn yet.
+pub(super) fn batch_tables(statistics: &Tensor, eps: f64) -> Result<Tensor> {
+    let (at, channels) = (device_ptr(OP, statistics)?, super::last_dim(statistics.shape()));
+    let var = at + (channels * size_of::<f64>()) as u64;
+    tables(statistics.device(), "f64", [Arg::Pointer(at), Arg::Pointer(var)], channels, eps)
+}
+
+fn tables(
+    device: &Device,
+    element: &str,
+    [mean, var]: [Arg<'static>; 2],
+    channels: usize,
+    eps: f64,
+) -> Result<Tensor> {
     // SAFETY: the kernel writes every element.
     let tables = unsafe { Tensor::empty((2, channels), DType::F64, device)? };
-    let args = [
-        in_place(&running.mean, running)?,
-        in_place(&running.var, running)?,
-        Arg::Pointer(device_ptr(OP, &tables)?),
-        Arg::length(channels),
-        Arg::Double(eps),
-    ];
-    let kernel = format!("batch_norm_fixed_{}", running_element(running)?);
+    let args = [mean, var, Arg::Pointer(device_ptr(OP, &tables)?), Arg::length(channels), Arg::Double(eps)];
+    let kernel = format!("batch_norm_fixed_{element}");
     launch(device.as_cuda_device()?, BATCH_NORM, &kernel, Grid::over(channels), &args)?;
     Ok(tables)
 }

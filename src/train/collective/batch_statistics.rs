@@ -3,7 +3,7 @@
 
 use super::ranks::Ranks;
 use crate::ops::batch_norm::SeenStatistics;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result};
 
 /// Lets the running statistics learn from what the passes of all ranks have seen; `own` is that of this one.
 ///
@@ -13,14 +13,11 @@ pub fn learn_from_all(ranks: &Ranks, own: Vec<SeenStatistics>) -> Result<()> {
     if own.is_empty() {
         return Ok(());
     }
-    let bytes: Vec<u8> = own.iter().flat_map(SeenStatistics::numbers).flat_map(f64::to_le_bytes).collect();
-    for of_rank in ranks.gather_bytes(bytes)? {
-        let (chunks, rest) = of_rank.as_chunks::<8>();
-        let mut numbers = chunks.iter().map(|bytes| f64::from_le_bytes(*bytes));
-        for seen in &own {
-            seen.learn(&mut numbers)?;
-        }
-        ensure!(numbers.next().is_none() && rest.is_empty(), "a rank has other layers than this one");
+    let bytes = SeenStatistics::numbers(&own)?.into_iter().flat_map(f64::to_le_bytes).collect();
+    for (rank, of_rank) in ranks.gather_bytes(bytes)?.into_iter().enumerate() {
+        let numbers: Vec<f64> =
+            of_rank.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
+        SeenStatistics::learn(&own, &numbers).with_context(|| format!("rank {rank} has other layers"))?;
     }
     Ok(())
 }

@@ -55,6 +55,9 @@ impl Collective for NcclRanks {
     fn size(&self) -> usize {
         self.host.size()
     }
+    fn beside(&self) -> usize {
+        self.host.beside()
+    }
     fn wire(&self) -> WireFormat {
         self.wire
     }

@@ -11,6 +11,10 @@ pub trait Collective: Send + Sync + fmt::Debug {
     fn rank(&self) -> usize;
     /// The number of ranks.
     fn size(&self) -> usize;
+    /// The number of ranks in this process.
+    fn beside(&self) -> usize {
+        1
+    }
     /// The numbers in which gradients travel.
     fn wire(&self) -> WireFormat {
         WireFormat::F32

@@ -44,6 +44,11 @@ impl Ranks {
         self.rank() == 0
     }
 
+    /// The number of ranks in this process, which share its cores.
+    pub fn beside(&self) -> usize {
+        self.0.beside()
+    }
+
     /// The numbers in which gradients travel.
     pub fn wire(&self) -> WireFormat {
         self.0.wire()

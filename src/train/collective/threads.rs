@@ -135,6 +135,9 @@ impl Collective for ThreadRank {
     fn size(&self) -> usize {
         self.board.size
     }
+    fn beside(&self) -> usize {
+        self.board.size
+    }
     fn sum(&self, bucket: Bucket) -> Result<PendingSum> {
         let (number, board) = (self.give(Gift::Bucket(Arc::new(bucket))), self.board.clone());
         Ok(PendingSum::Waiting(Box::new(move || sum_in_order(&board.take(number)?))))
