@@ -6,9 +6,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 sources() {
-  git ls-files --cached --others --exclude-standard -- build.rs src/ops src/device tests/devices tests/operations \
+  git ls-files --cached --others --exclude-standard -- build.rs src/ops src/device src/train/collective src/experiment/ranks.rs tests/devices tests/operations \
     scripts/stand_in scripts/gpu_stand_in.sh scripts/gpu_sources.sh scripts/cuda_tree.sh scripts/cuda_names.sh
-  grep -rlE '#\[cfg\(.*feature = "cuda"' src
+  grep -rlE '#\[cfg\(.*feature = "(cuda|nccl)"' src
 }
 # --cached names files that are gone as well.
 sources | LC_ALL=C sort -u | while read -r file; do if [[ -f $file ]]; then sha256sum "$file"; fi; done |

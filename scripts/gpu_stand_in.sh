@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the GPU side on this machine without a GPU: the tests of devices and operations, built with the feature `cuda`, on
-# libraries that execute every kernel and every product on the processor (scripts/stand_in).
+# Runs the GPU side on this machine without a GPU: the tests of devices and operations, built with the feature `nccl`, and `mpi`
+# where it is installed, on libraries that execute every kernel and every product on the processor (scripts/stand_in): four devices.
 #
 #   source TREE/env.sh                       (scripts/cuda_tree.sh; not where CUDA is installed)
 #   bash scripts/gpu_stand_in.sh DIR [--all]
@@ -15,15 +15,18 @@ libraries=$(cd "$1" && pwd)
 all=${2:-}
 
 bash scripts/stand_in/make.sh "$libraries" src/device/cuda/kernels
+features=nccl
+command -v mpicc > /dev/null && features=nccl,mpi
+export STAND_IN_DEVICES=${STAND_IN_DEVICES:-4}
 tests=(--test devices --test operations)
 long=(--skip gradients_conv::)
 [[ -n $all ]] && long=()
 # Optimized lightly: what is slow here is the stand-in.
 light=(--config 'profile.release.package.hueristic.opt-level=1')
-run() { env LD_LIBRARY_PATH="$libraries" "$@" cargo "${light[@]}" test --release --features cuda "${tests[@]}" -- "${long[@]}"; }
+run() { env LD_LIBRARY_PATH="$libraries" "$@" cargo "${light[@]}" test --release --features "$features" "${tests[@]}" -- "${long[@]}"; }
 
 run env
-counts() { env LD_LIBRARY_PATH="$libraries" "$1" cargo "${light[@]}" test --release --features cuda --test devices -- --ignored "${@:2}"; }
+counts() { env LD_LIBRARY_PATH="$libraries" "$1" cargo "${light[@]}" test --release --features "$features" --test devices -- --ignored "${@:2}"; }
 counts env
 counts STAND_IN_CUDNN=unfused bias_and_relu
 if [[ -n $all ]]; then

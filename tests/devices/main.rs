@@ -5,6 +5,7 @@ mod convolution;
 mod layers;
 mod loading;
 mod losses;
+mod several;
 #[path = "../skipping/mod.rs"]
 mod skipping;
 mod stand_in;
