@@ -17,7 +17,7 @@ use super::{
     destination::Destination,
     error::DataError,
     loader_faults::LoaderFaults,
-    shared_pass::Peers,
+    peers::Peers,
     source::DataSpec,
     worker::{Fault, Shard, ShardId, ShardJob, WorkerContext},
     worker_pool::WorkerPool,

@@ -24,12 +24,13 @@ pub mod open; // opens a spec's source
 pub mod paired; // data sets matched image by image with another set
 pub mod parquet;
 mod pass; // image order and augmentation of a loader
+pub mod peers; // processes that share a pass
 mod pillow; // Pillow's resize
 pub mod proposals; // object proposals
 pub mod scenes; // procedural generator
 pub mod shard_layout; // order of an epoch over shards
 pub mod shards; // WebDataset shards
-pub mod shared_pass; // a pass that several processes share
+mod shared_pass; // a pass that several processes share
 pub mod source; // SourceSpec, DataSpec
 pub mod subset; // some pictures, evenly over the classes
 pub mod transforms;

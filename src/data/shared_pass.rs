@@ -1,23 +1,10 @@
 //! A pass over a split that several processes share: each measures some of the batches, and all get what was found, in the
 //! order of the batches. The results are those of one process, bit for bit.
 
-use super::{Batch, error::DataError, loader::Loader, worker::Fault};
+use super::{Batch, error::DataError, loader::Loader, peers::Peers, worker::Fault};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{collections::BTreeMap, fmt};
-
-/// The processes that share a pass, seen from one of them. All call `gather` equally often.
-pub trait Peers: Send + Sync + fmt::Debug {
-    /// The place of this process, from 0.
-    fn rank(&self) -> usize;
-    /// The number of processes.
-    fn size(&self) -> usize;
-    /// The bytes of every process, by rank.
-    ///
-    /// # Errors
-    /// A process that is gone.
-    fn gather(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>>;
-}
+use std::collections::BTreeMap;
 
 /// What a process has done since it last spoke.
 #[derive(Serialize, Deserialize)]

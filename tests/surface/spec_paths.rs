@@ -333,6 +333,7 @@ fn runs_go_to_the_project_of_the_spec() {
 fn a_project_has_a_folder_of_experiments_or_a_mark() {
     let tree = Tree::new();
     let help = tree.says("", &["run", "--help"]).out;
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(help.contains("--out <DIR>") && help.contains("in the spec's project"), "{help}");
     let out = |spec: &str| {
         tree.put(spec, TINY);

@@ -310,9 +310,9 @@ fn the_example_reads_features_of_any_trained_network() {
         let mut out = vec![];
         example::features(arguments.into_iter(), &mut out).map(|()| String::from_utf8(out).unwrap())
     };
-    // a quarter of 256 channels at an eighth of 224 pixels, and a twentieth of 512
+    // a quarter of 256 channels at an eighth of 224 pixels, and a twentieth of 512, rounded to eights
     for (stage, layer, map) in
-        [("color", "conv5", ", 64]"), ("labels", "conv1", ", 24]"), ("vgg", "conv5_3", "28, 28, 26]")]
+        [("color", "conv5", ", 64]"), ("labels", "conv1", ", 24]"), ("vgg", "conv5_3", "28, 28, 24]")]
     {
         let line = features(stage, layer).unwrap();
         assert!(line.starts_with(&format!("{photo}: [1, ")) && line.contains(map), "{stage}: {line}");

@@ -8,9 +8,8 @@ mod packing;
 mod wire;
 
 use super::{
-    operations::{Bucket, Collective, PendingSum, WireFormat},
+    operations::{Bucket, Collective, PendingSum, RankOptions, WireFormat},
     ranks::Ranks,
-    start::RankOptions,
 };
 use anyhow::{Context, Result, anyhow, bail};
 use candle_core::Tensor;

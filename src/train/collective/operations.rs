@@ -3,7 +3,7 @@
 use anyhow::Result;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// What ranks do together. All call the same operations in the same order.
 pub trait Collective: Send + Sync + fmt::Debug {
@@ -59,6 +59,17 @@ pub enum WireFormat {
     F32,
     /// Every gradient and every sum is rounded: half the bytes, other bits than those of one rank.
     Bf16,
+}
+
+/// How processes come together.
+#[derive(Clone, Copy, Debug)]
+pub struct RankOptions {
+    /// The number that there must be; None: as many as there are.
+    pub size: Option<usize>,
+    /// A rank that is not heard of for so long is taken for dead.
+    pub silence: Duration,
+    /// Of gradients between processes.
+    pub wire: WireFormat,
 }
 
 /// Gradients that travel together, f32.

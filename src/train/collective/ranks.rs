@@ -5,7 +5,7 @@ use super::{
     command::Command,
     operations::{Bucket, Collective, PendingSum, WireFormat},
 };
-use crate::data::shared_pass::Peers;
+use crate::data::peers::Peers;
 use anyhow::{Context, Result};
 use serde::{Serialize, de::DeserializeOwned};
 use std::sync::Arc;

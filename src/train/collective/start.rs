@@ -1,21 +1,14 @@
 //! Start and end of the connection between the processes of a launcher.
 
-use super::{launcher::Launcher, operations::WireFormat, ranks::Ranks, threads::of_threads};
+use super::{
+    launcher::Launcher,
+    operations::{RankOptions, WireFormat},
+    ranks::Ranks,
+    threads::of_threads,
+};
 use crate::device::{self, DeviceSpec};
 use anyhow::{Result, bail};
 use candle_core::Device;
-use std::time::Duration;
-
-/// How processes come together.
-#[derive(Clone, Copy, Debug)]
-pub struct RankOptions {
-    /// The number that there must be; None: as many as there are.
-    pub size: Option<usize>,
-    /// A rank that is not heard of for so long is taken for dead.
-    pub silence: Duration,
-    /// Of gradients between processes.
-    pub wire: WireFormat,
-}
 
 /// Processes that cannot come together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! Messages between ranks, and their signs of life.
 
-use crate::train::collective::{operations::WireFormat, start::RankOptions};
+use crate::train::collective::operations::{RankOptions, WireFormat};
 use anyhow::{Context, Result, ensure};
 use half::{
     bf16,
