@@ -234,14 +234,12 @@ impl Wire {
     }
 
     /// Sends a slice to every other rank, and fills the places of theirs; the own place stays as it is.
-    fn exchange_into<'a, T: Equivalence>(
+    fn exchange_into<'a, T: Equivalence + 'a>(
         &mut self,
         tag: Tag,
         of: impl Fn(usize) -> &'a [T],
         places: &mut [&mut [T]],
-    ) where
-        T: 'a,
-    {
+    ) {
         let (own, size) = (self.rank(), self.size());
         let world = SimpleCommunicator::world();
         scope(|scope| {
