@@ -275,7 +275,10 @@ impl Task for Bigan {
                 false => Ok(MeanMeter::default()),
             }
         };
-        val.fold(measure, |batch| Ok(meter.merge(&batch)))?;
+        val.fold(measure, |batch| {
+            meter.merge(&batch);
+            Ok(())
+        })?;
         ensure!(
             meter.images > 0.0,
             "one validation picture has no other to be compared with: use at least 2"

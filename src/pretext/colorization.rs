@@ -327,7 +327,10 @@ impl Task for Colorization {
             let predicted = self.colorizer.decode_map(&map, self.decode)?;
             ColorMeter::of_batch(&self.score(&map, &ab)?.read()?, &predicted, &ab)
         };
-        val.fold(measure, |batch| Ok(meter.merge(&batch)))?;
+        val.fold(measure, |batch| {
+            meter.merge(&batch);
+            Ok(())
+        })?;
         let (metrics, fault) = meter.metrics(self.criterion.loss().names());
         self.fault = fault;
         Ok(metrics)

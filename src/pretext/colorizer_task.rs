@@ -150,7 +150,10 @@ impl Task for ColorizerTask {
             let ab = lab::rgb_to_lab(&batch.pixels)?.narrow(3, 1, 2)?.contiguous()?;
             ColorMeter::of_batch(&losses, &self.color(&batch.pixels)?, &ab)
         };
-        val.fold(measure, |batch| Ok(meter.merge(&batch)))?;
+        val.fold(measure, |batch| {
+            meter.merge(&batch);
+            Ok(())
+        })?;
         let (metrics, fault) = meter.metrics(self.losses);
         self.fault = fault;
         Ok(metrics)

@@ -148,7 +148,10 @@ impl Task for CrossChannel {
             let truth = Truth { pixels: &batch.pixels, lab: &lab, grid: self.net.grid() };
             Ok(ChannelMeter::of_batch(&self.target, &self.output_map(&lab)?, &truth)?)
         };
-        val.fold(measure, |batch| Ok(meter.merge(&batch)))?;
+        val.fold(measure, |batch| {
+            meter.merge(&batch);
+            Ok(())
+        })?;
         let result = meter.finish(self.target.predicts().count());
         let metrics = result.metrics().collect();
         self.result = Some(result);

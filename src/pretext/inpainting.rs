@@ -383,7 +383,10 @@ impl Task for Inpainting {
             let means = [("loss", loss), ("variation", scalar(variation(&masked)?)?)];
             Ok(MeanMeter::of_batch(batch.indices.len() as f64, &means))
         };
-        val.fold(measure, |batch| Ok(meter.merge(&batch)))?;
+        val.fold(measure, |batch| {
+            meter.merge(&batch);
+            Ok(())
+        })?;
         let (loss, variation) = (meter.mean("loss"), meter.mean("variation"));
         let explained = if variation > MIN_VARIATION { 1.0 - loss / variation } else { f64::NAN };
         self.has_learned = explained.is_nan() || explained >= LEARNED;

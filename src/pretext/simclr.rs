@@ -195,7 +195,10 @@ impl Task for Simclr {
             ];
             Ok(MeanMeter::of_batch(images, &means))
         };
-        val.fold(measure, |batch| Ok(meter.merge(&batch)))?;
+        val.fold(measure, |batch| {
+            meter.merge(&batch);
+            Ok(())
+        })?;
         ensure!(meter.images > 0.0, "one validation picture has no others to be told from: use at least 2");
         let (accuracy, chance) = (meter.mean("accuracy"), meter.mean("chance"));
         self.at_chance = (accuracy < chance + LEARNED * (1.0 - chance)).then_some(chance);
