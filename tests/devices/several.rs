@@ -185,7 +185,10 @@ fn run_of(home: &Path, stage: &str) -> PathBuf {
     runs.into_iter().find(is_stage).unwrap_or_else(|| panic!("no run of {stage}"))
 }
 
-fn tensors(home: &Path, stage: &str) -> Vec<(String, Vec<f32>)> {
+/// A tensor's name and values.
+type Named = (String, Vec<f32>);
+
+fn tensors(home: &Path, stage: &str) -> Vec<Named> {
     let (tensors, _) = weights::read(&run_of(home, stage).join("weights.safetensors")).unwrap();
     let values = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1().unwrap();
     let mut all: Vec<_> = tensors.into_iter().map(|(name, tensor)| (name, values(tensor))).collect();
@@ -194,9 +197,9 @@ fn tensors(home: &Path, stage: &str) -> Vec<(String, Vec<f32>)> {
 }
 
 /// The largest difference of any weight, in units of the largest value of its tensor.
-fn difference(a: &[(String, Vec<f32>)], b: &[(String, Vec<f32>)]) -> f32 {
+fn difference(a: &[Named], b: &[Named]) -> f32 {
     assert_eq!(a.len(), b.len());
-    let of = |((name, a), (other, b)): (&(String, Vec<f32>), &(String, Vec<f32>))| {
+    let of = |((name, a), (other, b)): (&Named, &Named)| {
         assert_eq!((name, a.len()), (other, b.len()));
         let largest = b.iter().fold(1e-3f32, |most, v| most.max(v.abs()));
         a.iter().zip(b).fold(0f32, |most, (a, b)| most.max((a - b).abs())) / largest
