@@ -1,4 +1,4 @@
-"""ranks_model.py SUMS LINKS STEP VALUES...: what a sum of gradients adds to a training step, for other numbers of processes and links.
+"""ranks_model.py SUMS STEP VALUES... [--links LINKS]: what a sum of gradients adds to a training step, for other numbers of processes and links.
 
 SUMS and LINKS are outputs of benches/ranks.rs, with a heading "# mpirun -n N ..." or "# RATE" (of scripts/ranks_links.sh) above the
 lines of each. STEP is the time of a step without the sum, in seconds; VALUES are numbers of parameters.
@@ -8,13 +8,13 @@ process. It is taken to cost, per message, half the time of the smallest sum of 
 time of a sum of 2^20 values of these two, and the time of the byte on the link, of whose rate Ethernet and TCP leave 95 %: what a
 processor copies and adds is not hidden behind the link, nor either of them behind the backward pass.
 
-Printed: the foretold and the measured sums over links of limited rate; then, for the VALUES, the time of a sum and the share of a
+Printed: with LINKS, the foretold and the measured sums over links of limited rate; for the VALUES, the time of a sum and the share of a
 step's speed that remains. Below it the same for GPUs, 8 of one machine and 512 of 64 machines, from the assumptions in this file
 alone: with the batch of the paper's run shared, and with that batch for each GPU, since 40 pictures are no batch of 64 machines.
 """
 
+import argparse
 import json
-import sys
 
 PIECE = 2**18
 PAYLOAD = 0.95
@@ -93,12 +93,17 @@ def foretell_gpus():
 
 
 def main():
-    step, parameters = float(sys.argv[3]), [int(values) for values in sys.argv[4:]]
-    sums, links = tables(sys.argv[1]), tables(sys.argv[2])
-    two = {"tcp" in heading: rows for heading, rows in sums.items() if "-n 2 " in heading + " "}
-    check(links, two[True])
-    print()
-    foretell(parameters, step, two[False], two[True])
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("sums")
+    arguments.add_argument("step", type=float)
+    arguments.add_argument("values", type=int, nargs="+")
+    arguments.add_argument("--links")
+    given = arguments.parse_args()
+    two = {"tcp" in heading: rows for heading, rows in tables(given.sums).items() if "-n 2 " in heading + " "}
+    if given.links:
+        check(tables(given.links), two[True])
+        print()
+    foretell(given.values, given.step, two[False], two[True])
     print()
     foretell_gpus()
 
