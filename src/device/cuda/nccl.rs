@@ -80,8 +80,8 @@ impl Communicator {
         self.stream.join(&compute).w()?;
         let mut pending = PendingReduction { compute, tensors, sums, done: None };
         nccl::group_start().map_err(failure)?;
-        let given = pending.tensors.iter().zip(&pending.sums);
-        let sent = given.map(|(tensor, sum)| self.all_reduce(tensor, sum)).collect::<Result<()>>();
+        let mut given = pending.tensors.iter().zip(&pending.sums);
+        let sent = given.try_for_each(|(tensor, sum)| self.all_reduce(tensor, sum));
         nccl::group_end().map_err(failure)?;
         sent?;
         pending.done = Some(self.stream.record_event(None).w()?);
