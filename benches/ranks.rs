@@ -10,8 +10,15 @@
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use clap::Parser;
-use hueristic::train::collective::{self, Bucket, RankOptions, Ranks, WireFormat};
+use hueristic::train::{
+    collective::{self, Bucket, RankOptions, Ranks, WireFormat},
+    heap,
+};
 use std::time::{Duration, Instant};
+
+// Sums are written to fresh memory, which the program's allocator has at hand.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 struct Options {
@@ -29,6 +36,13 @@ struct Options {
 }
 
 fn main() -> Result<()> {
+    heap::retain();
+    for (name, value) in collective::SETTINGS {
+        if std::env::var_os(name).is_none() {
+            // SAFETY: no other thread has been started yet.
+            unsafe { std::env::set_var(name, value) };
+        }
+    }
     let options = Options::parse();
     let ranks =
         collective::start(RankOptions { size: None, silence: Duration::from_secs(60), wire: options.wire })?;

@@ -104,8 +104,11 @@ fn fail(failure: &Failure, launcher: Option<Launcher>) -> ExitCode {
 ///
 /// `CANDLE_NUM_THREADS`: candle's elementwise operations stay on the thread that calls them. Its pool for them waits in
 /// busy loops: it takes the cores from our own threads, and beside another program each operation waits for the scheduler.
+///
+/// Open MPI's: see [`collective::SETTINGS`].
 fn set_environment() {
-    for (name, value) in [("RUST_LIB_BACKTRACE", "0"), ("CANDLE_NUM_THREADS", "1")] {
+    let ours = [("RUST_LIB_BACKTRACE", "0"), ("CANDLE_NUM_THREADS", "1")];
+    for (name, value) in ours.into_iter().chain(collective::SETTINGS) {
         if std::env::var_os(name).is_none() {
             // SAFETY: no other thread has been started yet.
             unsafe { std::env::set_var(name, value) };

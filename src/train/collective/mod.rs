@@ -35,5 +35,5 @@ pub use operations::{Bucket, PendingSum, RankOptions, WireFormat};
 pub use pass_report::PassReport;
 pub use ranks::Ranks;
 pub use shared_state::{give_state, take_state};
-pub use start::{StartError, abort, finish, on_devices, start};
+pub use start::{SETTINGS, StartError, abort, finish, on_devices, start};
 pub use threads::of_threads;
