@@ -168,7 +168,7 @@ fn faults(floors: &[Floor], module: &str, text: &str) -> Vec<String> {
 /// decrease.
 const CIRCLES: [(&str, usize); 8] = [
     ("backbones", 7),
-    ("device", 4),
+    ("device", 3),
     ("hub", 2),
     ("ops", 2),
     ("score", 2),

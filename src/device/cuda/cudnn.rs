@@ -4,7 +4,7 @@
 mod algorithms;
 mod descriptors;
 
-use super::{alloc_uninit, narrowed};
+use super::buffers::{alloc_uninit, narrowed};
 use crate::device::{Precision, deterministic, gpu_precision, lru::LruMap};
 use algorithms::{Algorithm, AlgorithmCandidate};
 use candle_core::{

@@ -4,6 +4,7 @@
 //! All work is enqueued on the device's single stream, and memory is freed in stream order, so no synchronization is
 //! needed and candle's event tracking is disabled. Tensors of devices opened elsewhere are not supported.
 
+mod buffers;
 pub(crate) mod cudnn;
 pub(crate) mod gemm;
 mod launch;
@@ -15,16 +16,15 @@ mod upload;
 
 pub use upload::UploadQueue;
 
+pub(crate) use buffers::{address, alloc_uninit, device_ptr, narrowed};
 pub(crate) use launch::{Arg, Geometry, Grid, Part, Parts, launch, modules};
 
 use super::Memory;
 use candle_core::{
-    CudaDevice, CudaStorage, DType, Device, Layout, Result, Shape, Storage, Tensor,
-    backend::{BackendDevice, BackendStorage},
-    bail,
+    CudaDevice, DType, Device, Result, bail,
     cuda_backend::{
-        CudaStorageSlice, WrapErr,
-        cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, result as driver, sys},
+        WrapErr,
+        cudarc::driver::{CudaContext, result as driver, sys},
     },
 };
 
@@ -121,47 +121,6 @@ pub fn name(device: &CudaDevice) -> Result<String> {
     device.cuda_stream().context().name().w()
 }
 
-/// Device address of a contiguous argument.
-pub(crate) fn address(op: &str, storage: &CudaStorage, layout: &Layout) -> Result<u64> {
-    let Some((start, _)) = layout.contiguous_offsets() else {
-        bail!("{op}: the argument of shape {:?} is not contiguous", layout.shape())
-    };
-    Ok(base(storage)? + (start * storage.dtype().size_in_bytes()) as u64)
-}
-
-/// Device address of a tensor that an op holds besides its arguments; the tensor must outlive the launch.
-pub(crate) fn device_ptr(op: &str, tensor: &Tensor) -> Result<u64> {
-    let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cuda(storage) => address(op, storage, layout),
-        _ => bail!("{op}: a kept tensor of shape {:?} is not on the GPU", layout.shape()),
-    }
-}
-
-/// Allocates uninitialized device memory and returns it with its address.
-pub(crate) fn alloc_uninit(
-    device: &CudaDevice,
-    shape: impl Into<Shape>,
-    dtype: DType,
-) -> Result<(CudaStorage, u64)> {
-    let shape = shape.into();
-    // SAFETY: the kernel that is launched next writes every element.
-    let storage = unsafe { device.alloc_uninit(&shape, dtype)? };
-    if shape.elem_count() > u32::MAX as usize {
-        bail!("{shape:?} has more elements than candle's kernels count, 2³²: take a smaller batch")
-    }
-    let address = base(&storage)?;
-    Ok((storage, address))
-}
-
-/// A copy of `n` elements of f32 in bf16, and its address.
-pub(crate) fn narrowed(device: &CudaDevice, from: u64, n: usize) -> Result<(CudaStorage, u64)> {
-    let (narrow, at) = alloc_uninit(device, n, DType::BF16)?;
-    let args = [Arg::Pointer(from), Arg::Pointer(at), Arg::count(n)];
-    launch(device, modules::ELEMENTWISE, "narrow_f32_bf16", Grid::over(n.div_ceil(8)), &args)?;
-    Ok((narrow, at))
-}
-
 /// The kernel-name suffix of a dtype.
 pub(crate) fn element(op: &str, dtype: DType) -> Result<&'static str> {
     match dtype {
@@ -170,20 +129,4 @@ pub(crate) fn element(op: &str, dtype: DType) -> Result<&'static str> {
         DType::BF16 => Ok("bf16"),
         other => bail!("{op}: f32, f64 or bf16 wanted on a GPU, got {other:?}"),
     }
-}
-
-fn base(storage: &CudaStorage) -> Result<u64> {
-    let stream = storage.device.cuda_stream();
-    fn of<T>(slice: &CudaSlice<T>, stream: &CudaStream) -> u64 {
-        slice.device_ptr(stream).0
-    }
-    Ok(match &storage.slice {
-        CudaStorageSlice::U8(s) => of(s, &stream),
-        CudaStorageSlice::U32(s) => of(s, &stream),
-        CudaStorageSlice::I64(s) => of(s, &stream),
-        CudaStorageSlice::BF16(s) => of(s, &stream),
-        CudaStorageSlice::F32(s) => of(s, &stream),
-        CudaStorageSlice::F64(s) => of(s, &stream),
-        _ => bail!("no operation here takes {:?}", storage.dtype()),
-    })
 }

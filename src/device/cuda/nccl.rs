@@ -1,7 +1,7 @@
 //! Sums over several GPUs by NCCL, on a stream of their own: they go on beside the compute stream, which waits for a sum where
 //! it is used. The host waits for nothing.
 
-use super::{device_ptr, lazy};
+use super::{buffers::device_ptr, lazy};
 use candle_core::{
     CudaDevice, DType, Error, Result, Tensor, bail,
     cuda_backend::{
