@@ -54,7 +54,8 @@ pub(super) struct RunArgs {
     /// They share every batch: `train.batch` is that of all together [default: as many as there are]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     ranks: Option<u32>,
-    /// Of several processes, end all when one was not heard of for so many seconds
+    /// Of several ranks, end all when a process was not heard of for so many seconds, or when a rank did not bring its part of a
+    /// sum for ten times as long
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(2..))]
     rank_timeout: u32,
     /// Numbers in which gradients travel between ranks: all bits, or half the bytes and sums that differ from those of one rank

@@ -2,6 +2,7 @@
 //! machine with a GPU; without one each test is skipped with a message.
 
 mod convolution;
+mod launched;
 mod layers;
 mod loading;
 mod losses;

@@ -1,5 +1,5 @@
-//! Several GPUs that train one network, as threads of one process and as processes of `mpirun`: sums, the weights of one GPU
-//! within the precision's tolerance, another number of GPUs, and what goes wrong.
+//! Several GPUs that train one network, as threads of one process: sums, the weights of one GPU within the precision's
+//! tolerance, another number of GPUs, and losses that are not finite.
 
 use super::{skipping::skipped, training::turn};
 use anyhow::Result;
@@ -14,13 +14,12 @@ use hueristic::{
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
     thread,
     time::Duration,
 };
 
 /// So many GPUs; None with a message.
-fn gpus(count: usize) -> Option<Vec<Device>> {
+pub(super) fn gpus(count: usize) -> Option<Vec<Device>> {
     if !cfg!(feature = "nccl") {
         skipped("built without the feature nccl", "several GPUs");
         return None;
@@ -162,7 +161,7 @@ stages:
       train: { steps: 2, batch: BATCH, iter_size: ITERATIONS, clip: 1.0, ema: { decay: 0.5 }, optimizer: { sgd: { lr: 0.01 } } }
 ";
 
-fn spec(batch: usize, iterations: usize) -> String {
+pub(super) fn spec(batch: usize, iterations: usize) -> String {
     SPEC.replace("BATCH", &batch.to_string()).replace("ITERATIONS", &iterations.to_string())
 }
 
@@ -178,7 +177,7 @@ fn run(home: &Path, spec: &str, gpus: &[Device], wire: WireFormat) -> Result<()>
     run_seated(&[point], &options, None, seats.collect()).map(drop)
 }
 
-fn run_of(home: &Path, stage: &str) -> PathBuf {
+pub(super) fn run_of(home: &Path, stage: &str) -> PathBuf {
     let name = format!("{stage}-s0-");
     let runs = fs::read_dir(home.join("runs/gpus")).unwrap().map(|entry| entry.unwrap().path());
     let is_stage = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(&name);
@@ -188,7 +187,7 @@ fn run_of(home: &Path, stage: &str) -> PathBuf {
 /// A tensor's name and values.
 type Named = (String, Vec<f32>);
 
-fn tensors(home: &Path, stage: &str) -> Vec<Named> {
+pub(super) fn tensors(home: &Path, stage: &str) -> Vec<Named> {
     let (tensors, _) = weights::read(&run_of(home, stage).join("weights.safetensors")).unwrap();
     let values = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1().unwrap();
     let mut all: Vec<_> = tensors.into_iter().map(|(name, tensor)| (name, values(tensor))).collect();
@@ -197,7 +196,7 @@ fn tensors(home: &Path, stage: &str) -> Vec<Named> {
 }
 
 /// The largest difference of any weight, in units of the largest value of its tensor.
-fn difference(a: &[Named], b: &[Named]) -> f32 {
+pub(super) fn difference(a: &[Named], b: &[Named]) -> f32 {
     assert_eq!(a.len(), b.len());
     let of = |((name, a), (other, b)): (&Named, &Named)| {
         assert_eq!((name, a.len()), (other, b.len()));
@@ -267,8 +266,8 @@ fn a_loss_that_is_not_finite_is_named_by_rank() -> Result<()> {
     let Some(gpus) = gpus(2) else { return Ok(()) };
     let _turn = turn();
     let home = tempfile::tempdir()?;
-    let error = run(home.path(), &spec(8, 1).replace("lr: 0.0001", "lr: 1.0e30"), &gpus, WireFormat::F32)
-        .unwrap_err();
+    let diverging = spec(8, 1).replace("lr: 0.0001", "lr: 1.0e30").replace("steps: 2", "steps: 6");
+    let error = run(home.path(), &diverging, &gpus, WireFormat::F32).unwrap_err();
     let said = format!("{error:#}");
     assert!(said.contains("the loss of rank 0 is ") || said.contains("the gradient's norm is "), "{said}");
     Ok(())
@@ -300,118 +299,4 @@ fn the_host_waits_for_no_sum() {
         return skipped("no stand-in for the GPU", "only it counts");
     }
     assert!(all.iter().all(|(before, after)| before == after), "{all:?}");
-}
-
-/// The program itself, which is not there where only this test program was copied.
-fn program(arguments: &[&str], ranks: Option<usize>, home: &Path) -> Option<(Option<i32>, String)> {
-    let program = env!("CARGO_BIN_EXE_hueristic");
-    if !Path::new(program).exists() {
-        skipped("no program beside the tests", program);
-        return None;
-    }
-    let mut command = match ranks {
-        None => Command::new(program),
-        Some(ranks) => {
-            let mut mpirun = Command::new("mpirun");
-            mpirun.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
-            mpirun.env("OMPI_MCA_rmaps_base_oversubscribe", "1").env("OMPI_MCA_mpi_yield_when_idle", "1");
-            mpirun.args(["-n", &ranks.to_string(), program]);
-            mpirun
-        }
-    };
-    command
-        .current_dir(home)
-        .env_remove("RUST_LOG")
-        .args(["run", "spec.yaml", "--out", "runs"])
-        .args(arguments);
-    let output = command.output().unwrap();
-    Some((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
-}
-
-/// Whether processes can be started by `mpirun`; else the test counts as skipped.
-fn has_mpi() -> bool {
-    let there = cfg!(feature = "mpi") && Command::new("mpirun").arg("--version").output().is_ok();
-    if !there {
-        skipped("no mpirun, or built without the feature mpi", "a process for each GPU");
-    }
-    there
-}
-
-/// One process for each GPU has the weights of one GPU, and of one process with a thread for each.
-#[test]
-fn processes_have_the_weights_of_threads() -> Result<()> {
-    let Some(_) = gpus(2) else { return Ok(()) };
-    if !has_mpi() {
-        return Ok(());
-    }
-    let (threads, processes) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    for home in [&threads, &processes] {
-        fs::write(home.path().join("spec.yaml"), spec(8, 1))?;
-    }
-    let exact = ["--precision", "f32", "--threads", "1"];
-    let together = [&["--device", "cuda:0-1"][..], &exact].concat();
-    let Some((code, said)) = program(&together, None, threads.path()) else { return Ok(()) };
-    assert_eq!(code, Some(0), "{said}");
-    assert_eq!(said.matches("color-s0 2/2").count(), 1, "one thread speaks: {said}");
-    let each = [&["--device", "cuda", "--ranks", "2"][..], &exact].concat();
-    let Some((code, said)) = program(&each, Some(2), processes.path()) else { return Ok(()) };
-    assert_eq!(code, Some(0), "{said}");
-    assert_eq!(said.matches("color-s0 2/2").count(), 1, "one process speaks: {said}");
-    for stage in ["color", "rotation"] {
-        let off = difference(&tensors(threads.path(), stage), &tensors(processes.path(), stage));
-        assert!(off < 1e-5, "{stage} is off by {off:e}");
-    }
-    Ok(())
-}
-
-/// What cannot work is refused once, before a run directory is made.
-#[test]
-fn what_cannot_work_is_refused_before_training() -> Result<()> {
-    let Some(_) = gpus(2) else { return Ok(()) };
-    let there = device::gpu_count();
-    let refused = |arguments: &[&str], ranks: Option<usize>, why: &str| -> Result<()> {
-        let home = tempfile::tempdir()?;
-        fs::write(home.path().join("spec.yaml"), spec(8, 1))?;
-        let Some((code, said)) = program(arguments, ranks, home.path()) else { return Ok(()) };
-        assert!(code.is_some_and(|code| code > 0), "{said}");
-        assert!(said.contains(why), "{why}: {said}");
-        assert_eq!(said.matches("error: ").count(), 1, "{said}");
-        assert!(!home.path().join("runs/gpus").exists(), "nothing is written");
-        Ok(())
-    };
-    refused(
-        &["--device", &format!("cuda:0-{there}")],
-        None,
-        &format!("there is no GPU {there}: this process sees {there} GPUs"),
-    )?;
-    refused(
-        &["--device", &format!("cuda:{there}")],
-        None,
-        &format!("cuda:{there}: no such GPU can be used here"),
-    )?;
-    refused(
-        &["--device", "cuda:0-1", "--ranks", "3"],
-        None,
-        "--ranks 3, but cuda:0-1 names 2 GPUs of this process",
-    )?;
-    refused(
-        &["--device", "cuda:0-1", "--set", "color.train.batch=9"],
-        None,
-        "cannot share 9 pictures equally",
-    )?;
-    if has_mpi() {
-        refused(
-            &["--device", "cuda:0-1"],
-            Some(2),
-            "cuda:0-1 names the GPUs of one process, and the launcher started 2",
-        )?;
-        refused(&["--device", "cuda:0"], Some(2), "Duplicate GPU detected")?;
-        if there < 8 {
-            // Their batch can be shared.
-            let batch = format!("color.train.batch={}", 4 * (there + 1));
-            let fits = ["--device", "cuda", "--set", &batch, "--set", &batch.replace("color", "rotation")];
-            refused(&fits, Some(there + 1), "start one process for each GPU")?;
-        }
-    }
-    Ok(())
 }

@@ -10,6 +10,7 @@ mod lengths;
 mod monitor;
 mod networks;
 mod ranks;
+mod ranks_faults;
 mod schema;
 mod shards;
 mod single_label;

@@ -12,6 +12,7 @@ use hueristic::{
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// A ResNet with batch normalization and flips, an AlexNet with dropout, clipping and averages, and a probe of the first.
@@ -43,7 +44,9 @@ fn spec(batch: usize, iterations: usize) -> String {
 /// Runs a spec on so many threads.
 fn run(home: &Home, spec: &str, threads: usize) -> Result<Outcome> {
     let point = SweepPoint::whole(home.load(spec, &[])?);
-    let mut seats = of_threads(threads).into_iter().map(|ranks| Seat { device: Device::Cpu, ranks });
+    let mut seats = of_threads(threads, Duration::from_secs(60))
+        .into_iter()
+        .map(|ranks| Seat { device: Device::Cpu, ranks });
     let Some(Seat { device, ranks }) = seats.next() else { panic!("a thread") };
     let options = RunOptions { device, ranks, ..home.options() };
     run_seated(&[point], &options, None, seats.collect())

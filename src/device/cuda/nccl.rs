@@ -7,7 +7,7 @@ use candle_core::{
     cuda_backend::{
         WrapErr,
         cudarc::{
-            driver::{CudaEvent, CudaStream},
+            driver::{CudaContext, CudaEvent, CudaStream},
             nccl::{
                 result::{self as nccl, NcclError},
                 sys,
@@ -84,7 +84,7 @@ impl Communicator {
         let sent = given.try_for_each(|(tensor, sum)| self.all_reduce(tensor, sum));
         nccl::group_end().map_err(failure)?;
         sent?;
-        pending.done = Some(self.stream.record_event(None).w()?);
+        pending.done = Some(Arc::new(self.stream.record_event(None).w()?));
         Ok(pending)
     }
 
@@ -155,16 +155,35 @@ pub struct PendingReduction {
     compute: Arc<CudaStream>,
     tensors: Vec<Tensor>,
     sums: Vec<Tensor>,
-    done: Option<CudaEvent>,
+    done: Option<Arc<CudaEvent>>,
+}
+
+/// The end of sums, seen from any thread.
+pub struct Completion {
+    context: Arc<CudaContext>,
+    done: Option<Arc<CudaEvent>>,
+}
+
+impl Completion {
+    /// Whether the sums have ended, well or not: the thread that uses them gets the error.
+    pub fn is_reached(&self) -> bool {
+        let Some(done) = &self.done else { return true };
+        self.context.bind_to_thread().is_err() || done.try_is_complete() != Ok(false)
+    }
 }
 
 impl PendingReduction {
+    /// When these sums end.
+    pub fn completion(&self) -> Completion {
+        Completion { context: self.compute.context().clone(), done: self.done.clone() }
+    }
+
     /// The sums. What the compute stream does from now on waits for them.
     ///
     /// # Errors
     /// A driver that fails.
     pub fn wait(mut self) -> Result<Vec<Tensor>> {
-        if let Some(done) = &self.done {
+        if let Some(done) = self.done.as_deref() {
             self.compute.wait(done).w()?;
         }
         // Freed in the order of the compute stream.

@@ -19,6 +19,8 @@ mod ranks;
 
 #[cfg(feature = "nccl")]
 mod nccl; // sums of GPUs
+#[cfg(feature = "nccl")]
+mod nccl_watch;
 
 mod batch_statistics; // of batch normalization
 mod gradient_sum;

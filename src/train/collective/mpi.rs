@@ -16,7 +16,8 @@ use candle_core::Tensor;
 use std::{
     fmt,
     sync::{
-        Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread::{self, JoinHandle},
@@ -49,6 +50,8 @@ struct MpiRanks {
     rank: usize,
     size: usize,
     wire: WireFormat,
+    /// Of every rank, by rank.
+    progress: Arc<[AtomicU64]>,
     requests: Mutex<Sender<Request>>,
 }
 
@@ -61,16 +64,16 @@ pub fn start(options: RankOptions) -> Result<Ranks> {
     let (ready, started) = mpsc::channel();
     let serve = move || match Wire::new(options) {
         Ok(wire) => {
-            let _ = ready.send(Ok((wire.rank(), wire.size())));
+            let _ = ready.send(Ok((wire.rank(), wire.size(), wire.progress())));
             serve(wire, &inbox);
         }
         Err(error) => drop(ready.send(Err(error))),
     };
     let thread = thread::Builder::new().name("mpi".into()).spawn(serve).context("cannot start a thread")?;
-    let (rank, size) = started.recv().context("MPI did not start")??;
+    let (rank, size, progress) = started.recv().context("MPI did not start")??;
     let connection = Connection { requests: Mutex::new(requests.clone()), thread: Mutex::new(Some(thread)) };
     CONNECTION.set(connection).ok().context("MPI was started before")?;
-    Ok(Ranks::new(MpiRanks { rank, size, wire: options.wire, requests: Mutex::new(requests) }))
+    Ok(Ranks::new(MpiRanks { rank, size, wire: options.wire, progress, requests: Mutex::new(requests) }))
 }
 
 /// Carries out requests until the last.
@@ -148,6 +151,12 @@ impl Collective for MpiRanks {
     }
     fn wire(&self) -> WireFormat {
         self.wire
+    }
+    fn show_progress(&self, progress: u64) {
+        self.progress[self.rank].store(progress, Relaxed);
+    }
+    fn progress(&self) -> Vec<u64> {
+        self.progress.iter().map(|progress| progress.load(Relaxed)).collect()
     }
     fn sum(&self, bucket: Bucket) -> Result<PendingSum> {
         let answer = self.ask(|done| Request::Sum { bucket, done });

@@ -1,7 +1,8 @@
 //! Ranks on GPUs: messages go over the host, by MPI or between threads, and gradients are summed by NCCL.
 
 use super::{
-    operations::{Bucket, Collective, PendingSum, WireFormat},
+    nccl_watch::Watch,
+    operations::{Bucket, Collective, PendingSum, RankOptions, WireFormat},
     ranks::Ranks,
 };
 use crate::device::{
@@ -13,6 +14,7 @@ use candle_core::{DType, Device, Tensor};
 use std::{
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 struct NcclRanks {
@@ -20,18 +22,27 @@ struct NcclRanks {
     host: Ranks,
     device: Device,
     wire: WireFormat,
+    patience: Duration,
     /// Between [`Collective::connect`] and [`Collective::disconnect`].
-    communicator: Mutex<Option<Communicator>>,
+    connection: Mutex<Option<Connection>>,
+}
+
+struct Connection {
+    communicator: Communicator,
+    watch: Watch,
+    /// The number of sums so far.
+    begun: u64,
 }
 
 /// Ranks that sum on this GPU, and send messages by `host`.
-pub fn over(host: Ranks, device: &Device, wire: WireFormat) -> Ranks {
-    Ranks::new(NcclRanks { host, device: device.clone(), wire, communicator: Mutex::new(None) })
+pub fn over(host: Ranks, device: &Device, options: RankOptions) -> Ranks {
+    let (wire, patience) = (options.wire, options.patience());
+    Ranks::new(NcclRanks { host, device: device.clone(), wire, patience, connection: Mutex::new(None) })
 }
 
 impl NcclRanks {
-    fn lock(&self) -> MutexGuard<'_, Option<Communicator>> {
-        self.communicator.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Names rank and GPU.
@@ -72,11 +83,12 @@ impl Collective for NcclRanks {
         };
         let communicator =
             Communicator::new(gpu, &id, self.rank(), self.size()).with_context(|| self.at())?;
-        *self.lock() = Some(communicator);
+        let watch = Watch::start(self.host.clone(), self.patience)?;
+        *self.lock() = Some(Connection { communicator, watch, begun: 0 });
         Ok(())
     }
     fn disconnect(&self) -> Result<()> {
-        let Some(communicator) = self.lock().take() else { return Ok(()) };
+        let Some(Connection { communicator, .. }) = self.lock().take() else { return Ok(()) };
         communicator.synchronize().with_context(|| self.at())?;
         self.host.gather_bytes(vec![])?;
         communicator.finish().with_context(|| self.at())
@@ -85,11 +97,15 @@ impl Collective for NcclRanks {
         self.host.fail(why);
     }
     fn sum(&self, Bucket { gradients, carry }: Bucket) -> Result<PendingSum> {
-        let mut communicator = self.lock();
-        let communicator = communicator.as_mut().context("the GPUs are not connected")?;
+        let mut connection = self.lock();
+        let Connection { communicator, watch, begun } =
+            connection.as_mut().context("the GPUs are not connected")?;
         let sent =
             gradients.iter().map(|gradient| self.sent(gradient)).collect::<candle_core::Result<_>>()?;
         let sums = communicator.sum(sent).with_context(|| self.at())?;
+        *begun += 1;
+        self.host.show_progress(*begun);
+        watch.over(sums.completion());
         Ok(PendingSum::Waiting(Box::new(move || Ok(added(&sums.wait()?, &carry)?))))
     }
     fn gather(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>> {

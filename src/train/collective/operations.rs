@@ -35,6 +35,12 @@ pub trait Collective: Send + Sync + fmt::Debug {
     }
     /// Lets the others fail with this text instead of waiting for this rank; does nothing where they end otherwise.
     fn fail(&self, _why: &str) {}
+    /// Lets the others see how far this rank is: a number that only grows.
+    fn show_progress(&self, _progress: u64) {}
+    /// What each rank has shown, as far as it is known here; by rank.
+    fn progress(&self) -> Vec<u64> {
+        vec![]
+    }
     /// Begins the sum of a bucket over all ranks. All give the same shapes, and get the same bits.
     ///
     /// # Errors
@@ -72,6 +78,13 @@ pub struct RankOptions {
     pub wire: WireFormat,
 }
 
+impl RankOptions {
+    /// A rank that lives, and does not bring its part of a sum for so long, is taken to hang.
+    pub fn patience(&self) -> Duration {
+        10 * self.silence
+    }
+}
+
 /// Gradients that travel together, f32.
 #[derive(Default)]
 pub struct Bucket {
@@ -98,4 +111,13 @@ impl PendingSum {
             Self::Waiting(sum) => sum(),
         }
     }
+}
+
+/// Says which rank lives and does not go on.
+pub(super) fn stuck(rank: usize, waited: Duration) -> String {
+    format!(
+        "rank {rank} lives, but the others have waited {} s for its part: it hangs in a file or a device that does not answer, or is \
+         far slower (--rank-timeout gives more time); the last checkpoint resumes",
+        waited.as_secs()
+    )
 }

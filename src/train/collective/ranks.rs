@@ -75,6 +75,16 @@ impl Ranks {
         self.0.fail(why);
     }
 
+    /// See [`Collective::show_progress`].
+    pub fn show_progress(&self, progress: u64) {
+        self.0.show_progress(progress);
+    }
+
+    /// See [`Collective::progress`].
+    pub fn progress(&self) -> Vec<u64> {
+        self.0.progress()
+    }
+
     /// See [`Collective::sum`].
     ///
     /// # Errors

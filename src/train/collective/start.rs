@@ -1,11 +1,6 @@
 //! Start and end of the connection between the processes of a launcher.
 
-use super::{
-    launcher::Launcher,
-    operations::{RankOptions, WireFormat},
-    ranks::Ranks,
-    threads::of_threads,
-};
+use super::{launcher::Launcher, operations::RankOptions, ranks::Ranks, threads::of_threads};
 use crate::device::{self, DeviceSpec};
 use anyhow::{Result, bail};
 use candle_core::Device;
@@ -70,7 +65,7 @@ pub fn on_devices(
     let (count, size) = (devices.len(), processes.size());
     let ranks = match (count, size) {
         (1, _) => vec![processes],
-        (_, 1) => of_threads(count),
+        (_, 1) => of_threads(count, options.patience()),
         _ => bail!(StartError::Launched { given, size }),
     };
     let found = ranks.len().max(size);
@@ -81,16 +76,16 @@ pub fn on_devices(
             StartError::Size { wanted, found }
         });
     }
-    ranks.into_iter().zip(devices).map(|(ranks, device)| on_device(ranks, device, options.wire)).collect()
+    ranks.into_iter().zip(devices).map(|(ranks, device)| on_device(ranks, device, options)).collect()
 }
 
-fn on_device(ranks: Ranks, device: &Device, _wire: WireFormat) -> Result<Ranks> {
+fn on_device(ranks: Ranks, device: &Device, _options: RankOptions) -> Result<Ranks> {
     if !ranks.are_many() || !device.is_cuda() {
         return Ok(ranks);
     }
     device::check_joint_training(format_args!("{} ranks on GPUs", ranks.size()))?;
     #[cfg(feature = "nccl")]
-    return Ok(super::nccl::over(ranks, device, _wire));
+    return Ok(super::nccl::over(ranks, device, _options));
     #[cfg(not(feature = "nccl"))]
     Ok(ranks)
 }

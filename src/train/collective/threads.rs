@@ -2,7 +2,7 @@
 //! use it for messages and sum by NCCL; on processors the sums are those of MPI, bit for bit.
 
 use super::{
-    operations::{Bucket, Collective, PendingSum},
+    operations::{Bucket, Collective, PendingSum, stuck},
     ranks::Ranks,
 };
 use anyhow::{Result, anyhow, bail, ensure};
@@ -14,6 +14,7 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::{Duration, Instant},
 };
 
 /// One rank.
@@ -27,6 +28,9 @@ struct ThreadRank {
 /// What the threads of a process see of one another.
 struct Board {
     size: usize,
+    patience: Duration,
+    /// What each rank shows of its progress.
+    progress: Vec<AtomicU64>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -53,9 +57,11 @@ enum Gift {
     Bucket(Arc<Bucket>),
 }
 
-/// So many ranks, each for a thread of its own.
-pub fn of_threads(size: usize) -> Vec<Ranks> {
-    let board = Arc::new(Board { size, state: Mutex::default(), changed: Condvar::new() });
+/// So many ranks, each for a thread of its own. One that does not bring its part for longer than `patience` fails the others.
+pub fn of_threads(size: usize, patience: Duration) -> Vec<Ranks> {
+    let progress = (0..size).map(|_| AtomicU64::new(0)).collect();
+    let board =
+        Arc::new(Board { size, patience, progress, state: Mutex::default(), changed: Condvar::new() });
     let rank = |rank| ThreadRank { rank, board: board.clone(), begun: AtomicU64::new(0) };
     (0..size).map(|number| Ranks::new(rank(number))).collect()
 }
@@ -73,8 +79,9 @@ impl Board {
     }
 
     /// What all ranks give to an operation, by rank, once it is there.
-    fn take(&self, number: u64) -> Result<Vec<Gift>> {
+    fn take(&self, number: u64, patience: Duration) -> Result<Vec<Gift>> {
         let mut state = self.lock();
+        let began = Instant::now();
         loop {
             if let Some(gifts) = state.take(number, self.size) {
                 return Ok(gifts);
@@ -85,7 +92,10 @@ impl Board {
             if let Some(rank) = state.lost(number) {
                 bail!("rank {rank} has ended before the others");
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let Some(left) = patience.checked_sub(began.elapsed()) else {
+                bail!(stuck(state.absent(number).unwrap_or_default(), patience));
+            };
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
@@ -106,6 +116,11 @@ impl State {
         let round = self.rounds.get(&number)?;
         self.gone.iter().copied().find(|rank| round.given[*rank].is_none())
     }
+
+    /// The first rank that has not given to an operation.
+    fn absent(&self, number: u64) -> Option<usize> {
+        self.rounds.get(&number)?.given.iter().position(Option::is_none)
+    }
 }
 
 impl ThreadRank {
@@ -116,13 +131,13 @@ impl ThreadRank {
         number
     }
 
-    fn exchange(&self, bytes: Vec<u8>) -> Result<Vec<Arc<Vec<u8>>>> {
+    fn exchange(&self, bytes: Vec<u8>, patience: Duration) -> Result<Vec<Arc<Vec<u8>>>> {
         let number = self.give(Gift::Bytes(Arc::new(bytes)));
         let bytes = |gift| match gift {
             Gift::Bytes(bytes) => Ok(bytes),
             Gift::Bucket(_) => Err(anyhow!(OTHER)),
         };
-        self.board.take(number)?.into_iter().map(bytes).collect()
+        self.board.take(number, patience)?.into_iter().map(bytes).collect()
     }
 }
 
@@ -140,15 +155,22 @@ impl Collective for ThreadRank {
     }
     fn sum(&self, bucket: Bucket) -> Result<PendingSum> {
         let (number, board) = (self.give(Gift::Bucket(Arc::new(bucket))), self.board.clone());
-        Ok(PendingSum::Waiting(Box::new(move || sum_in_order(&board.take(number)?))))
+        Ok(PendingSum::Waiting(Box::new(move || sum_in_order(&board.take(number, board.patience)?))))
     }
     fn gather(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>> {
-        let all = self.exchange(bytes)?;
+        let all = self.exchange(bytes, self.board.patience)?;
         Ok(all.into_iter().map(Arc::unwrap_or_clone).collect())
     }
     fn broadcast(&self, bytes: Option<Vec<u8>>) -> Result<Vec<u8>> {
-        let all = self.exchange(bytes.unwrap_or_default())?;
+        // Rank 0 may take its time.
+        let all = self.exchange(bytes.unwrap_or_default(), Duration::MAX)?;
         all.into_iter().next().map(Arc::unwrap_or_clone).ok_or_else(|| anyhow!(OTHER))
+    }
+    fn show_progress(&self, progress: u64) {
+        self.board.progress[self.rank].store(progress, Relaxed);
+    }
+    fn progress(&self) -> Vec<u64> {
+        self.board.progress.iter().map(|progress| progress.load(Relaxed)).collect()
     }
     fn fail(&self, why: &str) {
         self.board.lock().failure.get_or_insert_with(|| why.into());
@@ -196,14 +218,15 @@ impl fmt::Debug for ThreadRank {
 mod tests {
     use super::*;
     use candle_core::Device;
-    use std::{thread, time::Duration};
+    use std::thread;
 
     /// What each of so many threads returns.
     fn each<T: Send>(size: usize, work: impl Fn(Ranks) -> T + Sync) -> Vec<T> {
         let work = &work;
         thread::scope(|scope| {
             let start = |ranks| scope.spawn(move || work(ranks));
-            let threads: Vec<_> = of_threads(size).into_iter().map(start).collect();
+            let ranks = of_threads(size, Duration::from_millis(500));
+            let threads: Vec<_> = ranks.into_iter().map(start).collect();
             threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
         })
     }
@@ -266,5 +289,21 @@ mod tests {
             _ => ranks.take().unwrap_err().to_string(),
         });
         assert_eq!(said[0], "rank 1 has ended before the others");
+    }
+
+    #[test]
+    fn a_rank_that_hangs_is_named_and_rank_0_may_take_its_time() {
+        let said = each(2, |ranks| {
+            let slow = || thread::sleep(Duration::from_millis(900));
+            if ranks.leads() {
+                slow();
+                ranks.give(vec![1]).unwrap();
+                return ranks.gather_bytes(vec![]).unwrap_err().to_string();
+            }
+            assert_eq!(ranks.take().unwrap(), [1]);
+            slow();
+            String::new()
+        });
+        assert!(said[0].starts_with("rank 1 lives, but"), "{said:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! Messages between ranks, and their signs of life.
 
-use crate::train::collective::operations::{RankOptions, WireFormat};
+use crate::train::collective::operations::{RankOptions, WireFormat, stuck};
 use anyhow::{Context, Result, ensure};
 use half::{
     bf16,
@@ -16,8 +16,11 @@ use mpi::{
 };
 use std::{
     sync::{
-        OnceLock,
-        atomic::{AtomicI32, Ordering::SeqCst},
+        Arc, OnceLock,
+        atomic::{
+            AtomicI32, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     thread,
     time::{Duration, Instant},
@@ -29,6 +32,7 @@ const SUM: Tag = 2;
 const LENGTH: Tag = 3;
 const BYTES: Tag = 4;
 const LIFE: Tag = 5;
+const TOLD: Tag = 6;
 
 /// Time between signs of life.
 const BEAT: Duration = Duration::from_secs(1);
@@ -63,10 +67,13 @@ type PendingSend<'s, 'a, T> = (usize, Option<Request<'a, [T], &'s LocalScope<'a>
 pub struct Wire {
     world: SimpleCommunicator,
     silence: Duration,
+    patience: Duration,
     /// Of gradients between ranks.
     format: WireFormat,
     /// When each rank was last heard of.
     heard: Vec<Instant>,
+    /// What each rank shows of its progress; it travels with the signs of life.
+    progress: Arc<[AtomicU64]>,
     beat: Instant,
     /// Ends MPI when it is dropped: the last field.
     _universe: Universe,
@@ -77,14 +84,27 @@ impl Wire {
     ///
     /// # Errors
     /// It was started before, or does not allow calls from a thread of their own.
-    pub fn new(RankOptions { silence, wire: format, .. }: RankOptions) -> Result<Self> {
+    pub fn new(options: RankOptions) -> Result<Self> {
         let (universe, threading) =
             mpi::initialize_with_threading(Threading::Serialized).context("MPI was started before")?;
         ensure!(threading >= Threading::Funneled, "this MPI does not work in programs with threads");
         let world = universe.world();
         let now = Instant::now();
-        let heard = vec![now; world.size() as usize];
-        Ok(Self { world, silence, format, heard, beat: now, _universe: universe })
+        Ok(Self {
+            silence: options.silence,
+            patience: options.patience(),
+            format: options.wire,
+            heard: vec![now; world.size() as usize],
+            progress: (0..world.size()).map(|_| AtomicU64::new(0)).collect(),
+            beat: now,
+            world,
+            _universe: universe,
+        })
+    }
+
+    /// What each rank shows of its progress, by rank.
+    pub fn progress(&self) -> Arc<[AtomicU64]> {
+        self.progress.clone()
     }
 
     pub fn rank(&self) -> usize {
@@ -183,13 +203,13 @@ impl Wire {
     pub fn broadcast(&mut self, bytes: Option<Vec<u8>>) -> Vec<u8> {
         let Some(bytes) = bytes else {
             let mut length = [0u64];
-            self.receive_into(0, LENGTH, &mut length);
+            self.receive_into(0, TOLD, &mut length);
             let mut whole = vec![0u8; length[0] as usize];
             whole.chunks_mut(LONGEST).for_each(|piece| self.receive_into(0, BYTES, piece));
             return whole;
         };
         let length = [bytes.len() as u64];
-        self.send_to_all(LENGTH, &length);
+        self.send_to_all(TOLD, &length);
         bytes.chunks(LONGEST).for_each(|piece| self.send_to_all(BYTES, piece));
         bytes
     }
@@ -198,16 +218,19 @@ impl Wire {
     pub fn live(&mut self) {
         self.obey();
         while let Some((message, status)) = self.world.any_process().immediate_matched_probe_with_tag(LIFE) {
-            let mut sign = [0u8; 1];
+            let mut sign = [0u64; 1];
             message.matched_receive_into(&mut sign[..]);
-            self.heard[status.source_rank() as usize] = Instant::now();
+            let from = status.source_rank() as usize;
+            self.progress[from].store(sign[0], Relaxed);
+            self.heard[from] = Instant::now();
         }
         if self.beat.elapsed() >= BEAT {
             self.beat = Instant::now();
             let own = self.rank();
+            let sign = [self.progress[own].load(Relaxed)];
             for other in (0..self.size()).filter(|rank| *rank != own) {
                 // So short that it is buffered.
-                self.process(other).send_with_tag(&[1u8][..], LIFE);
+                self.process(other).send_with_tag(&sign[..], LIFE);
             }
         }
     }
@@ -276,7 +299,7 @@ impl Wire {
     /// Waits for sends to be taken.
     fn complete<'a, T: Equivalence>(&mut self, mut sends: Vec<PendingSend<'_, 'a, T>>) {
         for (other, send) in &mut sends {
-            self.wait(*other, || match send.take()?.test() {
+            self.wait(*other, None, || match send.take()?.test() {
                 Ok(_) => Some(()),
                 Err(pending) => {
                     *send = Some(pending);
@@ -293,7 +316,9 @@ impl Wire {
         }
         let world = SimpleCommunicator::world();
         let process = world.process_at_rank(from as i32);
-        let (message, status) = self.wait(from, || process.immediate_matched_probe_with_tag(tag));
+        // Rank 0 may take its time between commands; what all do, all do at about the same time.
+        let patience = [PART, LENGTH].contains(&tag).then_some(self.patience);
+        let (message, status) = self.wait(from, patience, || process.immediate_matched_probe_with_tag(tag));
         let (found, wanted) = (status.count(T::equivalent_datatype()) as usize, into.len());
         if found != wanted {
             self.fail(format!(
@@ -305,7 +330,7 @@ impl Wire {
     }
 
     /// Repeats `ready` until it has something, which depends on rank `on`.
-    fn wait<T>(&mut self, on: usize, mut ready: impl FnMut() -> Option<T>) -> T {
+    fn wait<T>(&mut self, on: usize, patience: Option<Duration>, mut ready: impl FnMut() -> Option<T>) -> T {
         let began = Instant::now();
         loop {
             if let Some(done) = ready() {
@@ -323,6 +348,9 @@ impl Wire {
                      resumes",
                     silent.as_secs()
                 ));
+            }
+            if patience.is_some_and(|patience| began.elapsed() > patience) {
+                self.fail(stuck(on, began.elapsed()));
             }
             thread::sleep(NAP);
         }
