@@ -99,7 +99,7 @@ def main():
     arguments.add_argument("values", type=int, nargs="+")
     arguments.add_argument("--links")
     given = arguments.parse_args()
-    two = {"tcp" in heading: rows for heading, rows in tables(given.sums).items() if "-n 2 " in heading + " "}
+    two = {"tcp" in heading: rows for heading, rows in tables(given.sums).items() if "-n 2 " in heading and "bf16" not in heading}
     if given.links:
         check(tables(given.links), two[True])
         print()
