@@ -1,4 +1,4 @@
-//! Runs a test body on the CPU and on every GPU of this machine.
+//! Runs a test body on the CPU and on a GPU where there is one.
 
 use candle_core::{Device, Result};
 use hueristic::device::available_devices;
@@ -13,10 +13,11 @@ pub fn device() -> Device {
     CURRENT.with_borrow(Clone::clone)
 }
 
-/// Runs `body` on every device, and names the one it fails on.
+/// Runs `body` on the CPU and on the first GPU, and names the one it fails on. A thread works on one GPU: memory of another that
+/// it frees is freed on a stream of that one, which NVIDIA's documentation does not promise to work.
 pub fn on_every_device<T: Outcome>(body: impl Fn() -> T) {
     static DEVICES: OnceLock<Vec<Device>> = OnceLock::new();
-    for device in DEVICES.get_or_init(available_devices) {
+    for device in DEVICES.get_or_init(|| available_devices().into_iter().take(2).collect()) {
         CURRENT.set(device.clone());
         body().expect_on(device);
     }
