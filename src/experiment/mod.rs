@@ -35,7 +35,8 @@ mod readiness; // checks of a fit
 
 mod preflight; // checks before the first step
 
-mod ranks; // several processes
+mod agreement; // what several processes compare
+mod ranks; // several processes, or threads
 
 mod summary; // report, pictures, and checks of what has run
 
@@ -98,7 +99,7 @@ pub fn run_seated(
     let fits: Vec<&PlannedRun> = stages().flat_map(|stage| &stage.fits).collect();
     // Threads have the plan of the first.
     if others.is_empty() {
-        ranks::agree(ranks, points, &fits)?;
+        agreement::agree(options, points, &fits)?;
     }
     let lead = || {
         ranks.connect()?;

@@ -1,103 +1,18 @@
 //! An experiment of several ranks. Processes plan it alike, threads share a plan; rank 0 runs it, and the others train with it.
 
-use super::{load::SweepPoint, run::PlannedRun};
+use super::run::PlannedRun;
 use crate::{
-    device, progress, spec,
-    train::{
-        collective::{Command, Ranks, WireFormat},
-        manifest, program,
-    },
+    device, progress,
+    train::collective::{Command, Ranks},
 };
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
-use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
     panic::{self, AssertUnwindSafe},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 use tracing::subscriber::NoSubscriber;
-
-/// What one process is about to run.
-#[derive(Debug, Serialize, Deserialize)]
-struct RankOutlook {
-    host: String,
-    build: String,
-    wire: WireFormat,
-    /// Hashes of the resolved specs of all points.
-    spec: String,
-    fits: Vec<FitOutlook>,
-}
-
-/// A fit as one process plans it.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct FitOutlook {
-    label: String,
-    /// Fingerprints of its pictures, by split.
-    data: BTreeMap<String, String>,
-    hash: String,
-}
-
-/// Checks that all processes are about to run the same.
-///
-/// # Errors
-/// Another build, spec, or data, by rank and host.
-pub fn agree(ranks: &Ranks, points: &[SweepPoint], fits: &[&PlannedRun]) -> Result<()> {
-    if !ranks.are_many() {
-        return Ok(());
-    }
-    let outlooks = ranks.gather(&outlook(ranks.wire(), points, fits)?)?;
-    let Some((first, others)) = outlooks.split_first() else { return Ok(()) };
-    for (rank, other) in (1..).zip(others) {
-        if let Some(what) = difference(first, other) {
-            bail!("rank {rank}, on {}, {what} than rank 0, on {}", other.host, first.host);
-        }
-    }
-    Ok(())
-}
-
-fn outlook(wire: WireFormat, points: &[SweepPoint], fits: &[&PlannedRun]) -> Result<RankOutlook> {
-    let specs: Vec<String> =
-        points.iter().map(|point| spec::hash(&point.experiment)).collect::<Result<_, _>>()?;
-    let fits = fits.iter().map(|PlannedRun { fit, .. }| FitOutlook {
-        label: fit.label.clone(),
-        data: fit.sets.fingerprints(),
-        hash: fit.hash.clone(),
-    });
-    let commit = program::commit().unwrap_or("unknown");
-    Ok(RankOutlook {
-        host: manifest::host().unwrap_or_else(|| "a machine without a name".into()),
-        build: format!("{} ({commit})", env!("CARGO_PKG_VERSION")),
-        wire,
-        spec: specs.join(" "),
-        fits: fits.collect(),
-    })
-}
-
-/// In what another process differs, as part of a sentence.
-fn difference(first: &RankOutlook, other: &RankOutlook) -> Option<String> {
-    if first.build != other.build {
-        return Some(format!("runs another build ({}, against {})", other.build, first.build));
-    }
-    if first.wire != other.wire {
-        return Some("sends gradients in another format (--wire)".into());
-    }
-    if first.spec != other.spec {
-        return Some("has another spec, or another --set or --seeds,".into());
-    }
-    let unlike = first.fits.iter().zip(&other.fits).find(|(a, b)| a != b);
-    match unlike {
-        Some((a, b)) if a.data != b.data => {
-            let split = a.data.iter().find(|(split, print)| b.data.get(*split) != Some(print));
-            let split = split.map_or("", |(split, _)| split);
-            Some(format!("has other {split} pictures of `{}`", a.label))
-        }
-        Some((a, _)) => Some(format!("starts `{}` from other weights or files", a.label)),
-        None if first.fits.len() != other.fits.len() => Some("plans other stages".into()),
-        None => None,
-    }
-}
 
 /// Trains with rank 0 until it ends the experiment.
 ///
@@ -180,39 +95,5 @@ impl Seat {
             });
         };
         thread::Builder::new().name(name).spawn(work).context("cannot start a thread")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn outlook() -> RankOutlook {
-        let data = [("train".to_string(), "t".to_string()), ("val".to_string(), "v".to_string())];
-        let fit = FitOutlook { label: "color, seed 0".into(), data: data.into(), hash: "h".into() };
-        RankOutlook {
-            host: "a".into(),
-            build: "1".into(),
-            wire: WireFormat::F32,
-            spec: "s".into(),
-            fits: vec![fit],
-        }
-    }
-
-    #[test]
-    fn what_differs_is_named() {
-        let said = |change: &dyn Fn(&mut RankOutlook)| {
-            let mut other = outlook();
-            change(&mut other);
-            difference(&outlook(), &other).unwrap_or_default()
-        };
-        assert_eq!(said(&|other| other.host = "b".into()), "");
-        assert!(said(&|other| other.build = "2".into()).contains("another build (2, against 1)"));
-        assert!(said(&|other| other.wire = WireFormat::Bf16).contains("--wire"));
-        assert!(said(&|other| other.spec = "x".into()).contains("another spec"));
-        let other_val = |other: &mut RankOutlook| drop(other.fits[0].data.insert("val".into(), "x".into()));
-        assert!(said(&other_val).contains("other val pictures of `color, seed 0`"));
-        assert!(said(&|other| other.fits[0].hash = "x".into()).contains("from other weights"));
-        assert!(said(&|other| other.fits.clear()).contains("other stages"));
     }
 }

@@ -214,24 +214,33 @@ fn what_cannot_work_is_refused_once() {
     assert!(text(&one.stderr).contains("this process was started alone: start it by `mpirun -n 2"));
 }
 
-/// Ranks that were given different specs or pictures find out before the first step.
+/// Ranks that were given different specs, arithmetic or folders of runs find out before the first step.
 #[test]
 fn ranks_that_disagree_are_named() {
     if !has_mpi() {
         return;
     }
-    let home = home(&spec(8, 1));
-    fs::write(home.path().join("other.yaml"), spec(8, 1).replace("steps: 9", "steps: 8")).unwrap();
-    let program = env!("CARGO_BIN_EXE_hueristic");
-    let output = mpirun(home.path(), 1)
-        .args(RUN)
-        .args([":", "-n", "1", program, "run", "other.yaml", "--out", "runs", "--threads", "1"])
-        .output()
-        .unwrap();
-    let said = text(&output.stderr);
-    assert_eq!(said.matches("rank 1, on ").count(), 1, "{said}");
-    assert!(said.contains("has another spec") && !output.status.success(), "{said}");
-    assert!(!home.path().join("runs/ranks").exists(), "nothing is written");
+    let run = |second: &[&str]| {
+        let home = home(&spec(8, 1));
+        fs::write(home.path().join("other.yaml"), spec(8, 1).replace("steps: 9", "steps: 8")).unwrap();
+        let program = env!("CARGO_BIN_EXE_hueristic");
+        let mut command = mpirun(home.path(), 1);
+        let output = command.args(RUN).args([":", "-n", "1", program]).args(second).output().unwrap();
+        let said = text(&output.stderr);
+        assert!(!output.status.success(), "{said}");
+        assert_eq!(said.matches("error: ").count(), 1, "{said}");
+        assert_eq!(said.matches("rank 1, on ").count(), 1, "{said}");
+        let runs = home.path().join("runs");
+        let left = fs::read_dir(runs).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "nothing is written");
+        said
+    };
+    let said = run(&["run", "other.yaml", "--out", "runs", "--threads", "1"]);
+    assert!(said.contains("has another spec"), "{said}");
+    let said = run(&[&RUN[..], &["--exact"]].concat());
+    assert!(said.contains("computes otherwise (cpu, f32, exact, "), "{said}");
+    let said = run(&["run", "spec.yaml", "--out", "others", "--threads", "1"]);
+    assert!(said.contains("does not see what rank 0, on ") && said.contains("writes to runs"), "{said}");
 }
 
 /// Two nodes whose folders of one name hold other pictures.
