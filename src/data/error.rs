@@ -16,6 +16,8 @@ pub enum DataError {
     Empty { path: PathBuf, expected: String },
     #[error("{}: cannot be read: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    #[error("{}: cannot be written to: {source}", path.display())]
+    Unwritable { path: PathBuf, source: io::Error },
     /// One unusable image; the loader tolerates up to `max_bad` of them.
     #[error("{name}: {reason}")]
     Image { name: String, reason: String },

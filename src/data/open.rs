@@ -14,9 +14,9 @@ use super::{
     view::{CACHE_BYTES, DatasetView},
     voc,
 };
-use crate::released::cache_folder;
 #[cfg(feature = "hub")]
 use crate::text::excerpt;
+use crate::{bounded::Fraction, released::cache_folder};
 #[cfg(feature = "hub")]
 use std::path::Component;
 use std::{path::Path, sync::Arc};
@@ -28,12 +28,13 @@ pub fn open(spec: &DataSpec, split: Split, at: &Locations) -> Result<Arc<dyn Dat
     let mut view = match &spec.source {
         SourceSpec::Catalog(name) => {
             let entry = catalog::entry(name)?;
-            let set = source(&catalog::resolve(name, at)?, split, &entry.classes, at)?;
+            let resolved = catalog::resolve(name, at)?;
+            let set = source(&resolved, split, &entry.classes, spec.max_bad, at)?;
             let names = entry.names_for(set.classes());
             let view = DatasetView::new(set);
             if let Some(names) = names { view.named(names) } else { view }
         }
-        other => DatasetView::new(source(other, split, &[], at)?),
+        other => DatasetView::new(source(other, split, &[], spec.max_bad, at)?),
     };
     if let Some(limit) = spec.limit.and_then(|limit| limit.of(split)) {
         view = view.sample(limit);
@@ -46,6 +47,7 @@ fn source(
     source: &SourceSpec,
     split: Split,
     names: &[String],
+    max_bad: Fraction,
     at: &Locations,
 ) -> Result<Arc<dyn Dataset>, DataError> {
     Ok(match source {
@@ -67,7 +69,7 @@ fn source(
             Arc::new(parquet(train, val, ColumnNames { image, label: label.as_deref() }, split, names)?)
         }
         SourceSpec::Hub { .. } => Arc::new(hub(source, split, names)?),
-        SourceSpec::Shards(source) => Arc::new(shards(source, split, names, at)?),
+        SourceSpec::Shards(source) => Arc::new(shards(source, split, names, max_bad, at)?),
         SourceSpec::CifarBinary { dir } => cifar(dir, split)?,
         SourceSpec::Voc(source) => Arc::new(voc::set::photographs(source, split)?),
         SourceSpec::Scenes { train, val, size, seed } => {
@@ -104,14 +106,16 @@ fn shards(
     source: &ShardsSource,
     split: Split,
     names: &[String],
+    max_bad: Fraction,
     at: &Locations,
 ) -> Result<ShardSet, DataError> {
     let cache = at.cache.clone().unwrap_or_else(cache_folder);
-    let set = ShardSet::open(source, split, &cache)?;
+    let open = |split| ShardSet::open(source, split, max_bad.get(), &cache);
+    let set = open(split)?;
     if split == Split::Train {
         return Ok(set);
     }
-    match ShardSet::open(source, Split::Train, &cache) {
+    match open(Split::Train) {
         Ok(mut train) => Ok(set.relabeled(train.labels(), names)),
         Err(DataError::Missing { .. }) => Ok(set),
         Err(error) => Err(error),

@@ -102,7 +102,7 @@ fn split_of(
 
 /// Makes the folder and writes what stands beside the shards, or sees that they are there.
 fn prepare(out: &Path, sets: &[(Split, Arc<dyn Dataset>)], options: &PackOptions) -> Result<(), DataError> {
-    let fault = |source: io::Error| DataError::Io { path: out.into(), source };
+    let fault = |source: io::Error| DataError::Unwritable { path: out.into(), source };
     fs::create_dir_all(out).map_err(fault)?;
     let record = record(sets, options);
     match fs::read_to_string(out.join(RECORD)) {

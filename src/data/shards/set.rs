@@ -11,6 +11,7 @@ use super::{
     source::ShardsSource,
 };
 use crate::{
+    bounded::part_of,
     data::{
         content::add_files,
         dataset::{Dataset, RgbImage, Split},
@@ -68,16 +69,17 @@ struct Places {
 }
 
 impl ShardSet {
-    /// Opens a split; shards without an index in the folder `cache` are read once.
+    /// Opens a split; shards without an index in the folder `cache` are read once. Missing ones of which no index is known are
+    /// left out if they are no more than a share `max_bad` of all.
     ///
     /// # Errors
-    /// No such split, no shards, a shard that is damaged, compressed or has keys twice, a missing shard of which no index
-    /// is known, no pictures. What is wrong with labels matters to those who need them only.
-    pub fn open(source: &ShardsSource, split: Split, cache: &Path) -> Result<Self, DataError> {
+    /// No such split, no shards, a shard that is damaged, compressed or has keys twice, more missing shards, no pictures.
+    /// What is wrong with labels matters to those who need them only.
+    pub fn open(source: &ShardsSource, split: Split, max_bad: f64, cache: &Path) -> Result<Self, DataError> {
         let pattern = if split == Split::Train { Some(&source.train) } else { source.val.as_ref() };
         let pattern = pattern.ok_or(DataError::NoSplit { split: split.name() })?;
         let Places { shards, names, files, is_remote } = Places::of(pattern, cache)?;
-        let shards = indexed(shards, &IndexCache::new(&cache.join(INDEXES)), &source.label)?;
+        let shards = indexed(shards, &IndexCache::new(&cache.join(INDEXES)), &source.label, max_bad)?;
         report(pattern, &shards);
         let labels =
             labels::assemble(pattern, &shards.iter().map(|shard| &shard.index).collect::<Vec<_>>(), names);
@@ -159,7 +161,7 @@ impl Places {
     }
 
     fn local(pattern: &Path) -> Result<Self, DataError> {
-        let fault = |reason| DataError::Shard { name: pattern.display().to_string(), reason };
+        let fault = |reason| DataError::Table { path: pattern.into(), reason };
         let files = pattern::local(pattern).map_err(fault)?;
         if files.iter().all(|file| !file.exists()) {
             let expected = format!("{EXPECTED}; {}", pattern::FORM);
@@ -188,15 +190,19 @@ fn indexed(
     places: Vec<Box<dyn ShardPlace>>,
     cache: &IndexCache,
     label: &str,
+    max_bad: f64,
 ) -> Result<Vec<IndexedShard>, DataError> {
     let all = places.len();
     let found: Vec<_> =
         places.into_par_iter().map(|place| index(place, cache, label)).collect::<Result<_, _>>()?;
     let missing: Vec<&String> = found.iter().filter_map(|shard| shard.as_ref().err()).collect();
     if let Some(first) = missing.first() {
-        let reason =
-            format!("is missing ({} of {all} are); copy what is missing, or leave it out", missing.len());
-        return Err(DataError::Shard { name: first.to_string(), reason });
+        let reason = format!("is missing ({} of {all} are)", missing.len());
+        if missing.len() > part_of(max_bad, all) {
+            let reason = format!("{reason}; copy what is missing, leave it out, or raise `max_bad`");
+            return Err(DataError::Shard { name: first.to_string(), reason });
+        }
+        tracing::warn!("{first} {reason} and was never indexed: its images are left out");
     }
     Ok(found.into_iter().flatten().collect())
 }

@@ -93,7 +93,7 @@ impl SplitWriter<'_> {
             let path = self.path(done.shards);
             let filled = atomic_write::write_with(&path, |out| self.fill(out, &mut queue, &mut done));
             filled.map_err(|error| match error {
-                Unfilled::File(source) => DataError::Io { path, source },
+                Unfilled::File(source) => DataError::Unwritable { path, source },
                 Unfilled::Images(error) => error,
             })?;
             done.shards += 1;

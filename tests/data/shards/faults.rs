@@ -171,6 +171,20 @@ fn a_cut_or_missing_shard_counts_its_pictures_as_unreadable() {
     }
 }
 
+/// One of the twelve shards is not there and was never: with a tolerance its share is left out, and one warning names it.
+#[test]
+fn a_missing_shard_that_was_never_indexed_is_left_out() {
+    let home = Home::new();
+    let sound = shards(twelve(&home), None);
+    fs::remove_file(home.at("t-004.tar")).unwrap();
+    let of = |share| DataSpec { max_bad: Fraction::of(share), ..sound.clone() };
+    let (set, lines) = warnings(|| home.open(&of(0.1), Split::Train).unwrap());
+    assert_eq!((set.len(), lines.len()), (55, 1), "{lines:?}");
+    assert!(lines[0].contains("t-004.tar is missing (1 of 12 are) and was never indexed"), "{lines:?}");
+    let error = home.refusal(&of(0.08), Split::Train);
+    assert!(error.contains("t-004.tar is missing (1 of 12 are); copy what is missing"), "{error}");
+}
+
 #[test]
 fn a_shard_that_changes_after_it_was_indexed_is_refused_by_name() {
     let home = Home::new();
