@@ -110,6 +110,17 @@ fn shards_of_a_store_are_read_by_the_usual_variables() {
     }
 }
 
+/// Without a scheme, as some servers print their address.
+#[test]
+fn an_endpoint_that_is_no_address_is_told() {
+    let home = home();
+    for endpoint in ["127.0.0.1:9000", "localhost:9000", "minio", "http://"] {
+        let (code, report) = verify(&home, SHARDS, &credentials(endpoint));
+        let said = format!("AWS_ENDPOINT_URL={endpoint} is no address; write http://HOST:PORT");
+        assert!(code == Some(1) && report.contains(&said), "{report}");
+    }
+}
+
 /// What the tests below give for an endpoint.
 fn credentials(endpoint: &str) -> [(&str, &str); 4] {
     [

@@ -61,7 +61,8 @@ impl Backoff {
             return Err(FetchError::Temporary(format!("{reason} (tried for {tried} s)")));
         }
         if self.wait == self.patience.first {
-            tracing::warn!("{what}: {reason}; trying again");
+            let total = self.patience.total.as_secs();
+            tracing::warn!("{what}: {reason}; trying again for up to {total} s");
         }
         thread::sleep(self.wait);
         self.wait = (2 * self.wait).min(self.patience.longest);

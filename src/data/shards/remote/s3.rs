@@ -87,6 +87,16 @@ fn check(builder: &AmazonS3Builder) -> Result<(), String> {
     let endpoint = value(AmazonS3ConfigKey::S3Endpoint).or_else(|| value(AmazonS3ConfigKey::Endpoint));
     let allowed =
         env::var("AWS_ALLOW_HTTP").is_ok_and(|value| ["1", "true", "yes", "on"].contains(&value.trim()));
+    let is_address = |endpoint: &str| {
+        reqwest::Url::parse(endpoint)
+            .is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
+    };
+    if let Some(endpoint) = endpoint.as_deref().filter(|endpoint| !is_address(endpoint)) {
+        return Err(format!(
+            "cannot be reached: AWS_ENDPOINT_URL={} is no address; write http://HOST:PORT or https://HOST",
+            excerpt(endpoint)
+        ));
+    }
     if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) && !allowed {
         return Err(
             "cannot be reached: the endpoint is without encryption; set AWS_ALLOW_HTTP=true, or give an \
