@@ -40,7 +40,9 @@ impl SweepPoint {
     pub fn load(path: &Path, sets: &[String]) -> Result<Vec<Self>, SpecError> {
         let file = Document::read(path)?;
         let mut whole = file.clone();
-        let pinned = apply(&mut whole, sets)?;
+        let mut pinned = apply(&mut whole, sets)?;
+        // A sweep that is set is as one in the file.
+        pinned.retain(|path| path.first().is_none_or(|first| first != SWEEP));
         let sweep = whole.take(SWEEP).filter(|entry| !entry.value.is_null());
         match sweep {
             Some(sweep) => Sweep { file, whole, sets, pinned }.points(&sweep.value),

@@ -64,7 +64,7 @@ pub type Assignments = Vec<MapEntry>;
 /// # Errors
 /// More than 1000 points.
 pub fn points(sweep: &SpecNode, is_pinned: impl Fn(&str) -> bool) -> Result<Vec<Assignments>, Diagnostic> {
-    let Some(form) = sweep.entries().first() else { return Ok(vec![vec![]]) };
+    let Some(form) = sweep.variant() else { return Ok(vec![vec![]]) };
     let is_kept = |entry: &&MapEntry| !is_pinned(&entry.key);
     let points = match form.key.as_str() {
         "grid" => grid(form.value.entries().iter().filter(is_kept)),

@@ -229,6 +229,11 @@ impl SpecNode {
         self.entries().iter().find(|e| e.key == key)
     }
 
+    /// The entry of a section that selects a variant: that of the latest layer.
+    pub fn variant(&self) -> Option<&MapEntry> {
+        self.entries().iter().max_by_key(|entry| entry.key_at.layer)
+    }
+
     /// Merges `over` into this value: sections key by key, anything else is replaced. What `over` says in one of several
     /// ways replaces what is said in another.
     pub fn overlay(&mut self, over: SpecNode) {

@@ -259,3 +259,22 @@ fn a_fault_of_a_point_names_it() -> Result<()> {
     assert!(error.contains("at the sweep's point source={folder:") && error.contains("nowhere"), "{error}");
     Ok(())
 }
+
+/// A sweep that is set is as one in the file: its keys join those of a grid, another form takes the place of the file's, and
+/// mistakes are mistakes.
+#[test]
+fn a_sweep_can_be_set() -> Result<()> {
+    let home = Home::new()?;
+    let batches = "sweep={list: [{color.train.batch: 4}, {color.train.batch: 2}]}";
+    assert_eq!(labels(&home, GRID, &[batches])?, ["batch=4", "batch=2"]);
+    let rates = "sweep={grid: {color.train.optimizer.adam.lr: [1e-2, 1e-5]}}";
+    let list = "sweep: { list: [ { color.train.batch: 16 }, {} ] }\n";
+    assert_eq!(labels(&home, list, &[rates])?, ["lr=0.01", "lr=1e-5"]);
+    let steps = labels(&home, GRID, &["sweep={grid: {color.train.steps: [2, 4]}}"])?;
+    assert_eq!(steps.len(), 8, "{steps:?}");
+    assert!(refused(GRID, &["sweep={list: [{color.train.bach: 4}]}"]).contains("bach"));
+    assert!(refused(GRID, &["sweep={grid: {seeds: [[0], [1]]}}"]).contains("`seeds` cannot be swept"));
+    assert!(refused("", &["sweep={grid: {sweep: [1]}}"]).contains("`sweep` cannot be swept"));
+    assert!(refused("", &["sweep={grid: {color.train.batch: [8, 8]}}"]).contains("the same as"));
+    Ok(())
+}
