@@ -59,7 +59,7 @@ pub use sources::{ColorizationMethodSpec, InitSpec, WeightSource};
 pub use spec::{Experiment, Seeds};
 pub use summary::Outcome;
 
-use crate::train::collective::Command;
+use crate::train::{collective::Command, interrupt};
 use anyhow::Result;
 use preflight::{Downloads, preflight};
 use run::PlannedRun;
@@ -98,7 +98,8 @@ pub fn run_seated(
     let stages = || planned.iter().flat_map(|point| &point.seeds).flatten();
     let fits: Vec<&PlannedRun> = stages().flat_map(|stage| &stage.fits).collect();
     // Threads have the plan of the first.
-    if others.is_empty() {
+    if others.is_empty() && ranks.are_many() {
+        interrupt::set_together();
         agreement::agree(options, points, &fits)?;
     }
     let lead = || {

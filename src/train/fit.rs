@@ -125,6 +125,9 @@ pub fn fit(
         if let Some(what) = state.levels.diverged(newest(&state)) {
             log.warn(run, Warning::Diverged { what })?;
         }
+        if stop {
+            interrupt::confirm();
+        }
         if due.save || is_best || stop || state.step == total {
             let began = Instant::now();
             save(&learner, &mut state, &mut log, run)?;

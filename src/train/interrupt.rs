@@ -22,6 +22,8 @@ use tempfile::TempDir;
 /// Signals that end the process the second time.
 static SIGNALS: AtomicUsize = AtomicUsize::new(0);
 static ANNOUNCED: AtomicBool = AtomicBool::new(false);
+/// Whether several processes train together.
+static TOGETHER: AtomicBool = AtomicBool::new(false);
 static INSTALLED: Mutex<bool> = Mutex::new(false);
 static SCRATCH_DIR: Mutex<Option<PathBuf>> = Mutex::new(None);
 
@@ -100,6 +102,19 @@ impl Drop for ScratchDir {
     }
 }
 
+/// Of several processes, one that is asked to stop says nothing: the others may be gone, so that its step never ends.
+/// [`confirm`] says it.
+pub fn set_together() {
+    TOGETHER.store(true, Ordering::SeqCst);
+}
+
+/// Says that a checkpoint is written, once all processes have agreed to stop.
+pub fn confirm() {
+    if TOGETHER.load(Ordering::SeqCst) {
+        progress::tell("\nstopping: writing a checkpoint");
+    }
+}
+
 /// Whether an interrupt was requested.
 pub fn requested() -> bool {
     SIGNALS.load(Ordering::SeqCst) > 0 || ANNOUNCED.load(Ordering::SeqCst)
@@ -138,5 +153,7 @@ fn leave_scratch() -> MutexGuard<'static, Option<PathBuf>> {
 }
 
 fn say(advice: &str) {
-    progress::tell(&format!("\nstopping: finishing this step and writing a checkpoint{advice}"));
+    if !TOGETHER.load(Ordering::SeqCst) {
+        progress::tell(&format!("\nstopping: finishing this step and writing a checkpoint{advice}"));
+    }
 }
