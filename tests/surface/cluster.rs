@@ -37,7 +37,7 @@ export SLURM_JOB_ID=100 SLURM_CPUS_PER_TASK=1
 array=$(value array)
 [[ -n $array ]] || exec bash "$@"
 first=${array%-*} last=${array#*-} failed=0 jobs=()
-export SLURM_ARRAY_TASK_MIN=$first SLURM_ARRAY_TASK_COUNT=$((last - first + 1))
+export SLURM_ARRAY_TASK_MIN=$first SLURM_ARRAY_TASK_MAX=$last
 for task in $(seq "$first" "$last"); do
   SLURM_ARRAY_TASK_ID=$task bash "$@" > "log-$task" 2>&1 & jobs+=($!)
 done
