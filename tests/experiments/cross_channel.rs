@@ -25,7 +25,10 @@ use hueristic::{
     rng::Rng,
     train::task::Task,
 };
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 type Result<T> = anyhow::Result<T>;
 
@@ -68,6 +71,42 @@ fn the_first_losses_are_those_of_knowing_nothing() -> Result<()> {
         // 15 × 15 label pixels of a 29-pixel picture, summed.
         assert!((total / mean - 225.0).abs() < 1e-3, "{predict}: {total} for {mean}");
     }
+    Ok(())
+}
+
+/// What `experiments/tiny/channels.yaml` must reach: on its pictures, one who does not look has a loss of at least half the
+/// variance of Lab, and the entropy of the bins of L.
+#[test]
+fn the_expected_losses_of_the_tiny_experiment_are_out_of_reach_of_chance() -> Result<()> {
+    let (scenes, pictures) = (Scenes::new(500, 32, 0, Split::Val), 500);
+    let (mut sums, mut squares, mut bins, mut count) = ([0f64; 3], [0f64; 3], [0f64; 100], 0f64);
+    for i in 0..pictures {
+        let pixels = scenes.image(i)?.pixels;
+        let at = |(i, _): &(usize, &[u8])| i % 32 % 2 == 0 && i / 32 % 2 == 0;
+        for (_, rgb) in pixels.chunks_exact(3).enumerate().filter(at) {
+            let lab = hueristic::color::lab::srgb8_to_lab([rgb[0], rgb[1], rgb[2]]);
+            for (channel, value) in lab.into_iter().map(f64::from).enumerate() {
+                sums[channel] += value;
+                squares[channel] += value * value;
+            }
+            bins[(lab[0] as usize).min(99)] += 1.0;
+            count += 1.0;
+        }
+    }
+    let variance = |channel: usize| squares[channel] / count - (sums[channel] / count).powi(2);
+    let half = 0.5 * (variance(0) + variance(1) + variance(2));
+    let shares = bins.iter().map(|n| n / count).filter(|share| *share > 0.0);
+    let entropy: f64 = shares.map(|share| -share * share.ln()).sum();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/tiny/channels.yaml");
+    let spec = std::fs::read_to_string(path)?;
+    let floor = |stage: &str| -> Result<f64> {
+        let start = format!("{stage}: {{ loss: ");
+        let floor = spec.lines().find_map(|line| line.trim().strip_prefix(&start)).expect("a floor");
+        Ok(floor.trim_end_matches(" }").parse()?)
+    };
+    println!("blind: {half} and {entropy}");
+    assert!(half > 1.5 * floor("autoencoder")?, "{half}");
+    assert!(entropy > floor("lightness")? + 0.1, "{entropy}");
     Ok(())
 }
 
