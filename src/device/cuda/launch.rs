@@ -19,7 +19,7 @@ pub(crate) struct KernelModule {
 /// Defines a constant per kernel file.
 macro_rules! modules {
     ($($constant:ident = $file:literal;)*) => {
-        $(pub(crate) const $constant: super::KernelModule = super::KernelModule {
+        $(pub(crate) const $constant: KernelModule = KernelModule {
             name: $file,
             ptx: include_str!(concat!(env!("OUT_DIR"), "/", $file, ".ptx")),
         };)*
@@ -28,6 +28,7 @@ macro_rules! modules {
 
 /// The files of `kernels`.
 pub(crate) mod modules {
+    use crate::device::cuda::launch::KernelModule;
     modules! {
         BATCH_NORM = "batch_norm";
         COLOR = "color";

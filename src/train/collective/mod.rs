@@ -15,6 +15,7 @@ mod mpi;
 mod threads;
 
 mod command;
+mod end;
 mod ranks;
 
 #[cfg(feature = "nccl")]
@@ -31,11 +32,12 @@ mod start;
 
 pub use batch_statistics::learn_from_all;
 pub use command::Command;
+pub use end::{abort, finish};
 pub use gradient_sum::GradientSum;
 pub use launcher::Launcher;
 pub use operations::{Bucket, PendingSum, RankOptions, WireFormat};
 pub use pass_report::PassReport;
 pub use ranks::Ranks;
 pub use shared_state::{give_state, take_state};
-pub use start::{SETTINGS, StartError, abort, finish, on_devices, start};
+pub use start::{SETTINGS, StartError, on_devices, start};
 pub use threads::of_threads;

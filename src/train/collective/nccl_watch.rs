@@ -1,7 +1,7 @@
 //! A watch over the sums of GPUs. A host waits for its GPU without a limit, so that a sum that never ends would be noticed by
 //! nobody.
 
-use super::ranks::Ranks;
+use super::{end::abort, ranks::Ranks};
 use crate::device::cuda::nccl::Completion;
 use anyhow::{Context, Result};
 use std::{
@@ -70,7 +70,7 @@ fn reason(begun: &[u64], patience: Duration) -> String {
 /// not to be written.
 fn give_up(why: &str) -> ! {
     let _ = writeln!(stderr(), "error: {why}");
-    super::abort(1);
+    abort(1);
     signal_hook::low_level::exit(1)
 }
 

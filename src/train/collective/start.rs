@@ -1,4 +1,4 @@
-//! Start and end of the connection between the processes of a launcher.
+//! Start of the connection between the processes of a launcher.
 
 use super::{launcher::Launcher, operations::RankOptions, ranks::Ranks, threads::of_threads};
 use crate::device::{self, DeviceSpec};
@@ -88,16 +88,4 @@ fn on_device(ranks: Ranks, device: &Device, _options: RankOptions) -> Result<Ran
     return Ok(super::nccl::over(ranks, device, _options));
     #[cfg(not(feature = "nccl"))]
     Ok(ranks)
-}
-
-/// Ends the connection in order; all ranks call it.
-pub fn finish() {
-    #[cfg(feature = "mpi")]
-    super::mpi::finish();
-}
-
-/// Ends all ranks with an exit code from 1 to 255. Returns if there are no others.
-pub fn abort(_code: u8) {
-    #[cfg(feature = "mpi")]
-    super::mpi::abort(_code);
 }
