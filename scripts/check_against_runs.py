@@ -21,8 +21,8 @@ def foretold(text):
     for line in text.splitlines():
         if found := re.match(r"stage (\S+) \(", line):
             stage = stages.setdefault(found[1], [None, None])
-        elif found := re.match(r"  time +about ([\d:]+)", line):
-            stage[0] = sum(int(part) * 60**place for place, part in enumerate(reversed(found[1].split(":"))))
+        elif found := re.match(r"  time +about ([\d:.]+)", line):
+            stage[0] = sum(float(part) * 60**place for place, part in enumerate(reversed(found[1].split(":"))))
         elif found := re.match(r"  memory +about ([\d.]+) GB", line):
             stage[1] = float(found[1])
     return stages
@@ -43,17 +43,14 @@ def taken(runs):
 
 def run(program, spec, folder):
     def output(verb, *more):
-        done = subprocess.run([program, verb, spec, *more], cwd=folder, capture_output=True, text=True)
+        done = subprocess.run([program, verb, spec, "--out", "runs", *more], cwd=folder, capture_output=True, text=True)
         if done.returncode:
             sys.exit(f"{verb} {spec} failed: {done.stderr}")
         return done.stdout
 
-    return foretold(output("check")), taken_by(output, folder)
-
-
-def taken_by(output, folder):
-    output("run", "-q", "--out", "runs")
-    return taken(Path(folder) / "runs")
+    told = foretold(output("check"))
+    output("run", "-q")
+    return told, taken(Path(folder) / "runs")
 
 
 def main():
@@ -72,7 +69,7 @@ def main():
             for name, ratio, limit in zip(within, ratios, (TIME, MEMORY)):
                 within[name][0] += abs(ratio - 1) <= limit
                 within[name][1] += 1
-            print(f"| {spec.stem}, {stage} | {seconds} / {took[stage][0]:.1f} | {ratios[0]:.2f} | {gigabytes:.2f} / {took[stage][1]:.2f} | {ratios[1]:.2f} |", flush=True)
+            print(f"| {spec.stem}, {stage} | {seconds:g} / {took[stage][0]:.1f} | {ratios[0]:.2f} | {gigabytes:.2f} / {took[stage][1]:.2f} | {ratios[1]:.2f} |", flush=True)
     print(f"\ntime within 25 %: {within['time'][0]} of {within['time'][1]}; memory within 20 %: {within['memory'][0]} of {within['memory'][1]}")
 
 
