@@ -141,8 +141,7 @@ fn difference(first: &RankOutlook, other: &RankOutlook) -> Option<String> {
     }
     if first.arithmetic != other.arithmetic {
         return Some(format!(
-            "computes otherwise ({}, against {}): give all the same --device, --precision, --exact and --fastest, and processors of \
-             several kinds one HUERISTIC_SIMD,",
+            "computes otherwise ({}, against {}; give all one --device, --precision, --exact, --fastest, and HUERISTIC_SIMD)",
             other.arithmetic, first.arithmetic
         ));
     }
@@ -192,7 +191,7 @@ mod tests {
         assert_eq!(said(&|other| other.host = "b".into()), "");
         assert!(said(&|other| other.build = "2".into()).contains("another build (2, against 1)"));
         let slower = said(&|other| other.arithmetic = "cpu, f32, avx2".into());
-        assert!(slower.contains("computes otherwise (cpu, f32, avx2, against cpu, f32, avx512)"));
+        assert!(slower.contains("computes otherwise (cpu, f32, avx2, against cpu, f32, avx512; "));
         assert!(said(&|other| other.wire = WireFormat::Bf16).contains("--wire"));
         assert!(said(&|other| other.spec = "x".into()).contains("another spec"));
         let other_val = |other: &mut RankOutlook| drop(other.fits[0].data.insert("val".into(), "x".into()));
