@@ -4,7 +4,7 @@
 # Guessed: two ranks that send each other 512 KiB at the same time, again and again, over a link of 300 Mbit/s in each direction, take
 # the time of one direction, 14 ms: TCP carries both at once.
 # Seen: 24.3 ms an exchange. With btl_tcp_eager_limit above the length of the messages: 14.9.
-# Above 64 KiB Open MPI sends the head of a message, and the rest when the other side has answered; the answer of each side waits
+# Why was not traced. Above 64 KiB Open MPI sends the head of a message, and the rest when the other side has answered; the answer of each side may wait
 # behind what that side is sending, so that the link carries one direction at a time for a part of the time.
 set -euo pipefail
 [[ $EUID == 0 ]] || { echo "root is needed for network namespaces"; exit 2; }
