@@ -13,7 +13,7 @@ use crate::{
     metrics::{
         accuracy::MeanStd,
         bootstrap::Interval,
-        color::{ColorMeasure, ColorSummary},
+        color::{ColorMeasure, ColorReplicates, ColorSummary},
         interpretability::{Accuracy, Renderings},
     },
     text::counted,
@@ -50,6 +50,9 @@ pub struct ColorResult {
     pub summary: ColorSummary,
     /// Bootstrap intervals over images.
     pub intervals: BTreeMap<ColorMeasure, Interval>,
+    /// What the intervals are of, for differences between methods.
+    #[serde(default, skip_serializing_if = "ColorReplicates::is_empty")]
+    pub replicates: ColorReplicates,
     /// Histograms of the predicted and the true ab colors: square, a by b, gray in the middle.
     pub histogram: Histogram,
     pub truth: Histogram,
@@ -69,11 +72,11 @@ pub type Histogram = crate::evaluation::color::AbHistogram;
 /// Methods evaluated on one data set at one size, from one gray picture.
 #[derive(Debug)]
 pub struct ColorTable<'a> {
-    dataset: &'a str,
-    pixels: usize,
+    pub(super) dataset: &'a str,
+    pub(super) pixels: usize,
     gray: Option<GraySpec>,
     /// Methods in order of first appearance, with one result per seed.
-    methods: Vec<(String, Vec<&'a ColorResult>)>,
+    pub(super) methods: Vec<(String, Vec<&'a ColorResult>)>,
     published: Option<PublishedBlock>,
 }
 
@@ -127,7 +130,7 @@ impl<'a> ColorTable<'a> {
         Ok(())
     }
 
-    fn seeds(&self) -> usize {
+    pub(super) fn seeds(&self) -> usize {
         self.methods.iter().map(|(_, results)| results.len()).max().unwrap_or(0)
     }
 

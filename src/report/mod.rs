@@ -13,6 +13,7 @@ pub mod published; // results from the literature
 pub mod score;
 
 pub mod colors;
+mod differences; // between colorization methods
 pub mod differing; // keys in which specs differ
 pub mod interpretability;
 pub mod model_card;
@@ -45,13 +46,14 @@ pub use transfer::{InputColors, TransferMetric, TransferResult, TransferRow, Tra
 
 use crate::atomic_write;
 use anyhow::{Context, Result};
-use colors::ColorResult;
+use colors::{ColorResult, ColorTable};
 use monitor::MonitorResult;
 use page::{PageOptions, RunRecord};
 use std::{
     fs,
     path::{Path, PathBuf},
 };
+use table::TextTable;
 
 /// What a report holds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,7 +67,8 @@ pub struct ReportOptions {
 /// Files written by [`write_report`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReportPaths {
-    /// Probes: `table.csv`, `table.md`, `table_top5.csv`, `table_top5.md`; evaluations: `colors.csv`, `colors.md`;
+    /// Probes: `table.csv`, `table.md`, `table_top5.csv`, `table_top5.md`; evaluations: `colors.csv`, `colors.md`,
+    /// `colors_differences.csv`;
     /// transfer stages: `table2.csv`, `table2.md`, `transfer_classes.csv`; monitors: `monitor.csv`, `monitor.md`.
     pub tables: Vec<PathBuf>,
     /// `accuracy.svg`, `accuracy.png`; `colors.png`, `comparison.png`; `transfer.svg`, `transfer.png`; `monitor.svg`,
@@ -187,9 +190,16 @@ impl ReportPaths {
         let tables = colors::tables_with(results, published)?;
         let write = |name: String, bytes: &[u8]| write_file(&out.join(name), bytes);
         let text = plain(&with_legend(&tables, |t| t.table().text(), legend));
-        let markdown = with_legend(&tables, |t| t.table().markdown(), legend);
+        let all = |table: &ColorTable| -> Vec<TextTable> {
+            std::iter::once(table.table()).chain(table.differences()).collect()
+        };
+        let markdown = with_legend(&tables, |t| with_legend(&all(t), TextTable::markdown, ""), legend);
         self.tables.push(write("colors.csv".into(), colors::csv(&tables).as_bytes())?);
         self.tables.push(write("colors.md".into(), markdown.as_bytes())?);
+        let differences = differences::csv(&tables);
+        if !differences.is_empty() {
+            self.tables.push(write("colors_differences.csv".into(), differences.as_bytes())?);
+        }
         for (i, table) in tables.iter().enumerate() {
             let number = if tables.len() == 1 { String::new() } else { format!("-{}", i + 1) };
             let map = colors::png(table.map()?, "colors")?;

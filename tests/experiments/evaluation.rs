@@ -11,6 +11,7 @@ use hueristic::{
     },
     experiment::{Experiment, Outcome, RunOptions, SweepPoint, check, current_runs, run},
     extremes::between,
+    metrics::color::ColorMeasure,
     nn::weights,
     report::{colors::ColorResult, results::RESULTS},
 };
@@ -80,7 +81,17 @@ fn methods_are_measured_and_reported() -> Result<()> {
         assert!(report.text.contains(name), "{name}: {}", report.text);
     }
     let files: Vec<_> = report.tables.iter().chain(&report.plots).filter_map(|p| p.file_name()).collect();
-    assert_eq!(files, ["colors.csv", "colors.md", "colors.png", "comparison.png"]);
+    assert_eq!(files, ["colors.csv", "colors.md", "colors_differences.csv", "colors.png", "comparison.png"]);
+    let markdown = fs::read_to_string(&report.tables[1])?;
+    let [gray, full] = ["gray", "full"].map(|method| home.result(method));
+    let (gray, full) = (gray?, full?);
+    let less = 100.0 * (full.summary.auc - gray.summary.auc);
+    assert!(markdown.contains(&format!("| full | {less:+.2} ± ")), "{less}: {markdown}");
+    assert!(
+        full.replicates.less(&gray.replicates, ColorMeasure::AucPrior).is_some_and(|all| all.len() == 20)
+    );
+    let sheet = fs::read_to_string(&report.tables[2])?;
+    assert_eq!(sheet.lines().filter(|line| line.contains(",auc,")).count(), 6, "four methods: {sheet}");
     let comparison = image::open(&report.plots[1])?.into_rgb8();
     assert!(comparison.width() > 6 * 32 && comparison.height() > 3 * 32, "{:?}", comparison.dimensions());
     let examples = fs::read_dir(home.fit("evaluation-full-")?.join("examples"))?.count();

@@ -19,7 +19,7 @@ use crate::{
     hub,
     metrics::{
         bootstrap::Bootstrap,
-        color::{ColorSummary, intervals},
+        color::{ColorReplicates, ColorSummary, intervals},
         interpretability::{Interpretability, Record, Renderings},
     },
     nn::params::Params,
@@ -257,6 +257,7 @@ fn save_results(
     run: &RunDir,
 ) -> Result<()> {
     let bootstrap = Bootstrap { replicates: spec.bootstrap.get(), seed: fit.seed };
+    let replicates = evaluation.scores.replicates(&bootstrap);
     let result = ColorResult {
         kind: ResultKind::ColorEvaluation,
         experiment: fit.experiment.clone(),
@@ -266,7 +267,8 @@ fn save_results(
         gray: spec.gray,
         method: fit.row(),
         summary: summary.clone(),
-        intervals: intervals(&evaluation.scores.replicates(&bootstrap)),
+        intervals: intervals(&replicates),
+        replicates: ColorReplicates::of(&evaluation.scores, &replicates),
         histogram: evaluation.histogram.clone(),
         truth: evaluation.truth.clone(),
         recognized: Interpretability::of(&evaluation.records).map(|found| found.accuracy),

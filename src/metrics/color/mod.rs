@@ -17,7 +17,9 @@
 mod image;
 mod measure;
 mod pooled;
+mod replicates;
 
 pub use image::{ColorScoreError, ImageScores};
 pub use measure::{ColorMeasure, ColorSummary, intervals};
 pub use pooled::ColorScores;
+pub use replicates::ColorReplicates;

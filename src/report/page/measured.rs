@@ -168,5 +168,10 @@ fn class_table(all: &TransferTable, column: &TransferColumn, values: &[ClassValu
 /// Colorization methods.
 pub(super) fn colorization(results: &[ColorResult], published: bool) -> Result<Markup> {
     let tables = colors::tables_with(results, published)?;
-    Ok(html! { @for methods in &tables { (table(&methods.table())) } })
+    Ok(html! {
+        @for methods in &tables {
+            (table(&methods.table()))
+            @for differences in &methods.differences() { (table(differences)) }
+        }
+    })
 }
