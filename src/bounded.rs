@@ -199,6 +199,47 @@ impl<const MOST: usize> fmt::Display for Count<MOST> {
     }
 }
 
+/// From a least number to a largest one, both included. In YAML: `[0.08, 1.0]`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "[T; 2]", into = "[T; 2]")]
+#[serde(bound(
+    deserialize = "T: Deserialize<'de> + PartialOrd + fmt::Display",
+    serialize = "T: Serialize + Copy"
+))]
+pub struct Span<T> {
+    pub least: T,
+    pub most: T,
+}
+
+impl<T: PartialOrd + fmt::Display> TryFrom<[T; 2]> for Span<T> {
+    type Error = OutOfRange;
+    fn try_from([least, most]: [T; 2]) -> Result<Self, OutOfRange> {
+        if least <= most {
+            return Ok(Self { least, most });
+        }
+        let expected = "the least number first".into();
+        Err(OutOfRange { expected, got: format!("[{least}, {most}]") })
+    }
+}
+
+impl<T> From<Span<T>> for [T; 2] {
+    fn from(span: Span<T>) -> Self {
+        [span.least, span.most]
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Span<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        format!("Span of {}", T::schema_name()).into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        <[T; 2]>::json_schema(generator)
+    }
+}
+
 bounded!(
     /// A fraction in [0, 1].
     Fraction, Included(0.0), Included(1.0)
@@ -214,6 +255,10 @@ bounded!(
 bounded!(
     /// A part of a whole, neither nothing nor all of it.
     Part, Excluded(0.0), Excluded(1.0)
+);
+bounded!(
+    /// A part of a whole, or all of it.
+    Portion, Excluded(0.0), Included(1.0)
 );
 bounded!(
     /// Percent of a whole, above 0.

@@ -378,8 +378,8 @@ pub(super) fn rescale(args: &RescaleArgs) -> Result<CommandOutput> {
     let data = experiment.stages.iter().find_map(|(_, stage)| stage.data());
     let data = data.ok_or_else(|| Usage(format!("{} names no data", args.pictures.display())))?;
     let side = random_pictures(&net)?.dim(1)?;
-    let data =
-        DataSpec { crop: Count::of(side), resize: data.resize.filter(|r| r.get() >= side), ..data.clone() };
+    let resize = data.resize.filter(|short| short.get() >= side);
+    let data = DataSpec { crop: Count::of(side), resize, train_crop: None, ..data.clone() };
     let rng = Rng::new(args.sample.seed).split("calibration");
     let pictures = draw(&data, (net.input(), 1, CALIBRATED_ON), &args.sample, &rng, &device)?;
     let batch = pictures.first().context("no pictures were drawn")?;

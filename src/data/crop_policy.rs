@@ -6,6 +6,7 @@ use super::{
     decode::MAX_BYTES,
     error::DataError,
     source::DataSpec,
+    train_crop::{Padded, RandomResized, TrainCrop},
     transforms::{self, CropWindow, copy_row},
 };
 use crate::{bounded::Pixels, boxes::Rect};
@@ -23,6 +24,8 @@ use rand_chacha::ChaCha8Rng;
 pub enum CropPolicy {
     /// A square crop of `crop` pixels, after scaling the short side to `resize`.
     Crop { resize: Option<usize>, crop: usize },
+    /// In training a square of `crop` pixels that is cut by `train`, in validation as by `Crop`.
+    Varied { resize: Option<usize>, crop: usize, train: TrainCrop },
     /// A square of `side` pixels sampled with a random step of ½ (2× enlarged) to 2 (½ size) image pixels, limited by
     /// the image size; the aspect ratio is kept (Krähenbühl's PASCAL VOC classification).
     RandomScale { side: usize },
@@ -107,7 +110,7 @@ impl CropPolicy {
     /// The policy of a spec's `data` section.
     ///
     /// # Errors
-    /// A crop larger than the resized pictures, or than any picture that can be read.
+    /// A crop larger than the resized pictures, in training or validation, or than any picture that can be read.
     pub fn from_spec(spec: &DataSpec) -> Result<Self, DataError> {
         let (crop, resize) = (spec.crop.get(), spec.resize.map(|short| short.get()));
         if let Some(short) = resize.filter(|short| *short < crop) {
@@ -120,13 +123,32 @@ impl CropPolicy {
                 "pictures of {crop} pixels are too large to be read; use a smaller crop"
             )));
         }
-        Ok(Self::Crop { resize, crop })
+        if let Some(TrainCrop::RandomShortSide(short)) = spec.train_crop
+            && short.pixels.least.get() < crop
+        {
+            return Err(DataError::Spec(format!(
+                "crop {crop} is larger than the least short side of `train_crop`, {}; begin it at {crop}",
+                short.pixels.least
+            )));
+        }
+        Ok(match spec.train_crop {
+            None => Self::Crop { resize, crop },
+            Some(train) => Self::Varied { resize, crop, train },
+        })
+    }
+
+    /// What validation makes of it.
+    pub fn in_validation(&self) -> Self {
+        match *self {
+            Self::Varied { resize, crop, .. } => Self::Crop { resize, crop },
+            _ => self.clone(),
+        }
     }
 
     /// Minimum side; smaller images are upscaled.
     pub fn side(&self) -> usize {
         match self {
-            Self::Crop { crop, .. } => *crop,
+            Self::Crop { crop, .. } | Self::Varied { crop, .. } => *crop,
             Self::RandomScale { .. } | Self::Squash { .. } | Self::Whole { .. } => 0,
         }
     }
@@ -143,7 +165,11 @@ impl CropPolicy {
         resizer: &mut Resizer,
     ) -> Result<CroppedImage, String> {
         match self {
-            Self::Crop { resize, crop } => crop_square(image, *resize, *crop, flip, rng),
+            Self::Crop { resize, crop } => Square::plain(*resize, *crop).crop(image, flip, rng),
+            Self::Varied { resize, crop, train } => match rng {
+                Some(rng) => train_crop(image, *train, (*resize, *crop), flip, rng),
+                None => Square::plain(*resize, *crop).crop(image, flip, None),
+            },
             Self::RandomScale { side } => Ok(random_scale_crop(&image, *side, flip, rng)),
             Self::Squash { short, side } => squash(image, *short, *side),
             Self::Whole { scales, longest } => {
@@ -173,28 +199,78 @@ fn target_size((width, height): (usize, usize), short: usize, longest: Option<us
     (side(width), side(height))
 }
 
-fn crop_square(
-    mut image: RgbImage,
+/// A square window of `crop` pixels of the picture with a short side of `resize` and a black margin.
+struct Square {
     resize: Option<usize>,
+    margin: usize,
+    crop: usize,
+}
+
+impl Square {
+    fn plain(resize: Option<usize>, crop: usize) -> Self {
+        Self { resize, margin: 0, crop }
+    }
+
+    /// In validation, without `rng`, the central one of the picture without margin.
+    fn crop(&self, mut image: RgbImage, flip: bool, rng: Option<ChaCha8Rng>) -> Result<CroppedImage, String> {
+        let (crop, margin, source) = (self.crop, self.margin, (image.width, image.height));
+        if let Some(short) = self.resize {
+            image = transforms::resize(image, short).map_err(|e| e.to_string())?;
+        }
+        if image.width.min(image.height) < crop {
+            image = transforms::resize(image, crop).map_err(|e| e.to_string())?;
+        }
+        let (width, height) = (image.width + 2 * margin, image.height + 2 * margin);
+        let window = match rng {
+            None => CropWindow::center(width, height, crop),
+            Some(mut rng) => CropWindow::random(width, height, crop, flip, &mut rng),
+        };
+        let scale = (image.width as f32 / source.0 as f32, image.height as f32 / source.1 as f32);
+        let at = |place: usize, scale: f32| (place as f32 - margin as f32) / scale;
+        let origin = (at(window.x, scale.0), at(window.y, scale.1));
+        let frame = Frame { source, size: (crop, crop), origin, scale, mirror: window.mirror };
+        if margin == 0 {
+            return Ok(crop_rows(&image, window, frame));
+        }
+        Ok(CroppedImage::all(transforms::crop_with_margin(&image, window, crop, margin), frame))
+    }
+}
+
+/// A crop for training that is no window of the resized picture.
+fn train_crop(
+    image: RgbImage,
+    how: TrainCrop,
+    (resize, crop): (Option<usize>, usize),
+    flip: bool,
+    mut rng: ChaCha8Rng,
+) -> Result<CroppedImage, String> {
+    let square = match how {
+        TrainCrop::RandomResized(windows) => return resized_window(&image, &windows, crop, flip, rng),
+        TrainCrop::RandomShortSide(short) => Square { resize: Some(short.draw(&mut rng)), margin: 0, crop },
+        TrainCrop::Padded(Padded { pixels }) => Square { resize, margin: pixels.get(), crop },
+    };
+    square.crop(image, flip, Some(rng))
+}
+
+fn resized_window(
+    image: &RgbImage,
+    windows: &RandomResized,
     crop: usize,
     flip: bool,
-    rng: Option<ChaCha8Rng>,
+    mut rng: ChaCha8Rng,
 ) -> Result<CroppedImage, String> {
     let source = (image.width, image.height);
-    if let Some(short) = resize {
-        image = transforms::resize(image, short).map_err(|e| e.to_string())?;
-    }
-    if image.width.min(image.height) < crop {
-        image = transforms::resize(image, crop).map_err(|e| e.to_string())?;
-    }
-    let window = match rng {
-        None => CropWindow::center(image.width, image.height, crop),
-        Some(mut rng) => CropWindow::random(image.width, image.height, crop, flip, &mut rng),
+    let window = windows.draw(source, &mut rng);
+    let mirror = rng.random::<bool>() && flip;
+    let shown = transforms::resize_to(&window.cut(image), (crop, crop)).map_err(|e| e.to_string())?;
+    let frame = Frame {
+        source,
+        size: (crop, crop),
+        origin: (window.x as f32, window.y as f32),
+        scale: (crop as f32 / window.width as f32, crop as f32 / window.height as f32),
+        mirror,
     };
-    let scale = (image.width as f32 / source.0 as f32, image.height as f32 / source.1 as f32);
-    let origin = (window.x as f32 / scale.0, window.y as f32 / scale.1);
-    let frame = Frame { source, size: (crop, crop), origin, scale, mirror: window.mirror };
-    Ok(crop_rows(&image, window, frame))
+    Ok(CroppedImage::all(shown.pixels, frame))
 }
 
 /// Crops the rows; the columns are cropped when the batch is written, unless the crop is narrower than half a row.
@@ -293,7 +369,11 @@ fn bilinear(image: &RgbImage, x: f64, y: f64, out: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::Rng;
+    use crate::{
+        bounded::{Count, Span},
+        data::train_crop::RandomShortSide,
+        rng::Rng,
+    };
 
     /// Each pixel says where it is: (x, y, 7).
     fn map(width: usize, height: usize) -> RgbImage {
@@ -378,6 +458,71 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn varying(train: TrainCrop) -> CropPolicy {
+        CropPolicy::Varied { resize: Some(50), crop: 40, train }
+    }
+
+    #[test]
+    fn windows_of_random_size_show_the_pixels_that_their_frame_says() {
+        let (policy, mut mirrors) = (varying(TrainCrop::RandomResized(RandomResized::default())), 0);
+        for index in 0..200 {
+            let (pixels, frame) = framed(&policy, map(200, 120), Some(index));
+            assert_eq!((frame.size, pixels.len()), ((40, 40), 4800));
+            for (row, column) in [(2, 3), (37, 20), (7, 31)] {
+                let from = if frame.mirror { 39 - column } else { column };
+                // Centers of pixels: antialiased, but for the borders of a window.
+                let at = |origin: f32, i: usize, scale: f32| origin + (i as f32 + 0.5) / scale - 0.5;
+                let x = at(frame.origin.0, from, frame.scale.0);
+                let y = at(frame.origin.1, row, frame.scale.1);
+                let pixel = &pixels[3 * (row * 40 + column)..][..3];
+                assert!(
+                    (f32::from(pixel[0]) - x).abs() < 1.1 && (f32::from(pixel[1]) - y).abs() < 1.1,
+                    "{frame:?}"
+                );
+            }
+            mirrors += usize::from(frame.mirror);
+        }
+        assert!((60..140).contains(&mirrors));
+        let validated = framed(&policy, map(200, 120), None);
+        let plain = CropPolicy::Crop { resize: Some(50), crop: 40 };
+        assert_eq!(validated, framed(&plain, map(200, 120), None), "validation is not affected");
+    }
+
+    #[test]
+    fn a_random_short_side_is_cropped_to_the_crop() {
+        let pixels = Span { least: Pixels::of(40), most: Pixels::of(80) };
+        let policy = varying(TrainCrop::RandomShortSide(RandomShortSide { pixels }));
+        let scales: Vec<f32> =
+            (0..200).map(|index| framed(&policy, map(200, 120), Some(index)).1.scale.1).collect();
+        let (least, most) =
+            (scales.iter().copied().fold(9.0, f32::min), scales.iter().copied().fold(0.0, f32::max));
+        assert!(
+            (40.0 / 120.0..0.35).contains(&least) && (0.65..=80.0 / 120.0).contains(&most),
+            "{least} to {most}"
+        );
+    }
+
+    #[test]
+    fn a_margin_is_black_and_moves_the_picture() {
+        let (policy, mut origins) = (varying(TrainCrop::Padded(Padded { pixels: Count::of(4) })), vec![]);
+        for index in 0..200 {
+            // Its short side is that of `resize`, so that pixels keep their values.
+            let (pixels, frame) = framed(&policy, map(50, 60), Some(index));
+            let (x, y) = (frame.origin.0 as isize, frame.origin.1 as isize);
+            for (i, pixel) in pixels.chunks_exact(3).enumerate() {
+                let column = if frame.mirror { 39 - i % 40 } else { i % 40 } as isize;
+                let (x, y) = (x + column, y + (i / 40) as isize);
+                let inside = (0..50).contains(&x) && (0..60).contains(&y);
+                assert_eq!(pixel, if inside { [x as u8, y as u8, 7] } else { [0; 3] }, "{frame:?}");
+            }
+            origins.push((x, y));
+        }
+        let reach = |of: &dyn Fn(&(isize, isize)) -> isize| {
+            (origins.iter().map(of).min().unwrap(), origins.iter().map(of).max().unwrap())
+        };
+        assert_eq!((reach(&|o| o.0), reach(&|o| o.1)), ((-4, 14), (-4, 24)));
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub mod shards; // WebDataset shards
 mod shared_pass; // a pass that several processes share
 pub mod source; // SourceSpec, DataSpec
 pub mod subset; // some pictures, evenly over the classes
+pub mod train_crop; // windows of random size, pictures of random scale
 pub mod transforms;
 pub mod verify; // report of `data verify`
 

@@ -4,7 +4,7 @@ pub use super::{
     dataset::{Dataset, RgbImage, Split},
     error::DataError,
 };
-use super::{shards::source::ShardsSource, voc::source::VocSource};
+use super::{shards::source::ShardsSource, train_crop::TrainCrop, voc::source::VocSource};
 use crate::{
     bounded::{BatchSize, Count, Fraction, Part, Pixels, SceneCount, SceneSize},
     spec_path::SpecPath,
@@ -182,6 +182,9 @@ pub struct DataSpec {
     pub resize: Option<Pixels>,
     /// Side of the square crop in pixels: at random in training, the center in validation.
     pub crop: Pixels,
+    /// How training pictures are cropped; absent: a window of `crop` pixels at random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_crop: Option<TrainCrop>,
     /// Mirror half of the training pictures.
     #[serde(default = "yes")]
     pub flip: bool,
@@ -207,6 +210,7 @@ impl DataSpec {
             label: None,
             resize: None,
             crop,
+            train_crop: None,
             flip: yes(),
             limit: None,
             max_bad: one_percent(),

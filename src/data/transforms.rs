@@ -30,6 +30,24 @@ impl CropWindow {
     }
 }
 
+/// A rectangle of pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    pub x: usize,
+    pub y: usize,
+    pub width: usize,
+    pub height: usize,
+}
+
+impl Window {
+    /// What it shows of a picture that holds it.
+    pub fn cut(&self, image: &RgbImage) -> RgbImage {
+        let row = |y: usize| &image.pixels[3 * (y * image.width + self.x)..][..3 * self.width];
+        let pixels = (self.y..self.y + self.height).flat_map(row).copied().collect();
+        RgbImage { width: self.width, height: self.height, pixels }
+    }
+}
+
 /// Width and height after scaling so that the short side is `short`.
 pub fn fit(width: usize, height: usize, short: usize) -> (usize, usize) {
     let scaled = |long: usize, side: usize| (long * short + side / 2) / side;
@@ -85,6 +103,22 @@ pub fn crop_into(image: &RgbImage, window: CropWindow, side: usize, out: &mut [u
         let from = &image.pixels[start..start + 3 * side];
         copy_row(from, window.mirror, to);
     }
+}
+
+/// A `side`×`side` window, `(side, side, 3)`, not mirrored, of a picture with a black margin, from which the window's place is
+/// counted.
+pub fn crop_with_margin(image: &RgbImage, window: CropWindow, side: usize, margin: usize) -> Vec<u8> {
+    let mut out = vec![0; 3 * side * side];
+    // The columns of the window that show the picture, and the first of the picture's that they show.
+    let (left, first) = (margin.saturating_sub(window.x), window.x.saturating_sub(margin));
+    let shown = (image.width - first.min(image.width)).min(side.saturating_sub(left));
+    for (row, to) in out.chunks_exact_mut(3 * side).enumerate().filter(|_| shown > 0) {
+        if let Some(y) = (window.y + row).checked_sub(margin).filter(|y| *y < image.height) {
+            let from = &image.pixels[3 * (y * image.width + first)..][..3 * shown];
+            to[3 * left..][..3 * shown].copy_from_slice(from);
+        }
+    }
+    out
 }
 
 /// Copies a row of pixels, reversed if `mirror`.

@@ -246,8 +246,9 @@ impl PicturePlan {
         let spec = required(spec, "data")?.clone();
         let framing = CropPolicy::from_spec(&spec);
         let framing = framing.map_err(|error| KeyError::new(["data", "crop"], error.to_string()))?;
-        let view = |(pass, batch)| ViewPlan { framing: framing.clone(), pass, batch, flip: spec.flip };
-        let (train, val) = (train.map(view), view((Pass::Once, VAL_BATCH)));
+        let view = |framing, pass, batch| ViewPlan { framing, pass, batch, flip: spec.flip };
+        let val = view(framing.in_validation(), Pass::Once, VAL_BATCH);
+        let train = train.map(|(pass, batch)| view(framing, pass, batch));
         Ok(Self { source: DataSource::Plain(spec), labels, train, val })
     }
 
@@ -448,6 +449,7 @@ impl ViewPlan {
     pub fn describe_transform(&self) -> String {
         match &self.framing {
             CropPolicy::Crop { crop, .. } => format!("crop {crop}"),
+            CropPolicy::Varied { crop, train, .. } => format!("crop {crop} {train}"),
             CropPolicy::RandomScale { side } => format!("crops of {side} pixels at random scales"),
             CropPolicy::Squash { side, .. } => format!("squashed to {side} pixels"),
             CropPolicy::Whole { scales, .. } if scales.is_empty() => "whole".into(),

@@ -7,6 +7,7 @@
 use crate::{
     bounded::{Fraction, NonNegative},
     color::jitter::{ColorChange, ColorJitter, jitter},
+    data::train_crop::random_window,
     device::keep_layouts,
     ops::filter_axis::{AxisFilters, filter_axis},
     rng::Rng,
@@ -20,8 +21,6 @@ use serde::{Deserialize, Serialize};
 
 /// Ratios of width to height of a crop.
 const RATIOS: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
-/// Draws of a crop's size before a central one is taken.
-const ATTEMPTS: usize = 10;
 /// Share of the views whose colors change.
 const JITTERED: f64 = 0.8;
 /// Deviations of the Gaussian blur, in pixels.
@@ -86,17 +85,8 @@ impl AugmentSpec {
         (height, width): (usize, usize),
         rng: &mut ChaCha8Rng,
     ) -> ((usize, usize), (usize, usize)) {
-        let area = (height * width) as f64;
-        for _ in 0..ATTEMPTS {
-            let area = area * rng.random_range(self.smallest.get()..=1.0);
-            let ratio = rng.random_range(RATIOS.0.ln()..=RATIOS.1.ln()).exp();
-            let (h, w) = ((area / ratio).sqrt().round() as usize, (area * ratio).sqrt().round() as usize);
-            if (1..=height).contains(&h) && (1..=width).contains(&w) {
-                return ((rng.random_range(0..=height - h), rng.random_range(0..=width - w)), (h, w));
-            }
-        }
-        let side = height.min(width);
-        (((height - side) / 2, (width - side) / 2), (side, side))
+        let window = random_window((width, height), self.smallest.get()..=1.0, RATIOS.0..=RATIOS.1, rng);
+        ((window.y, window.x), (window.height, window.width))
     }
 
     /// Brightness, contrast, saturation and hue in a random order.
@@ -283,7 +273,7 @@ mod tests {
         let plain =
             AugmentSpec { smallest: all, flip: none, color: NonNegative::of(0.0), gray: none, blur: none };
         let square = pictures(2).narrow(2, 0, 20).unwrap().contiguous().unwrap();
-        // the whole area in another shape does not fit, so that the central square is taken
+        // the whole area in another shape does not fit, so that the central one of an allowed shape is taken
         let views = plain.views(&square, (1, 20), &Rng::new(1), 0).unwrap();
         let differing = |a: &[u8], b: &[u8]| a.iter().zip(b).filter(|(a, b)| a != b).count();
         let bytes = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<u8>().unwrap();

@@ -211,6 +211,33 @@ fn a_check_takes_no_step() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn training_crops_vary_and_validation_crops_do_not() -> Result<()> {
+    let home = Home::new()?;
+    let plan = |crop: &str| -> Result<String> {
+        let experiment = home.load(SPEC, &[&format!("data.train_crop={crop}")])?;
+        Ok(check(&experiment, &home.options())?.to_string())
+    };
+    for (crop, said) in [
+        ("random_resized", "of 8 to 100 % of the picture"),
+        ("{ random_resized: { area: [0.2, 0.5] } }", "of 20 to 50 % of the picture"),
+        ("{ random_short_side: { pixels: [29, 40] } }", "of pictures with a short side of 29 to 40"),
+        ("{ padded: { pixels: 4 } }", "of pictures with a margin of 4"),
+    ] {
+        let plan = plan(crop)?;
+        assert!(plan.contains(&format!("batches of 8: crop 29 {said}, shuffled")), "{said}: {plan}");
+        assert!(plan.contains("batches of 64: crop 29, once"), "{plan}");
+    }
+    let error = format!("{:#}", plan("{ random_short_side: { pixels: [28, 40] } }").expect_err("too small"));
+    assert!(
+        error.contains("larger than the least short side of `train_crop`, 28; begin it at 29"),
+        "{error}"
+    );
+    let error = format!("{:#}", plan("{ random_resized: { area: [0.5, 0.2] } }").expect_err("descending"));
+    assert!(error.contains("expected the least number first, got [0.5, 0.2]"), "{error}");
+    Ok(())
+}
+
 fn refusal(yaml: &str, sets: &[&str]) -> Result<String> {
     let home = Home::new()?;
     let outcome = home.load(yaml, sets).and_then(|experiment| run(&experiment, &home.options()));
