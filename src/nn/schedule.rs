@@ -46,6 +46,16 @@ pub enum Decay<L = Length> {
         /// Factor of a reduction.
         factor: Fraction,
     },
+    /// base · factor^((step − after) / every) from `after` on; base before it.
+    Exponential {
+        /// Length in which the rate falls by `factor`.
+        every: L,
+        /// Factor over that length.
+        factor: Fraction,
+        /// Where it begins to fall; absent: at once.
+        #[serde(default)]
+        after: Option<L>,
+    },
     /// Explicit rates from given steps on; base before the first step.
     MultiStep(Milestones<L>),
     /// base · (1 − step / total)^power.
@@ -68,7 +78,7 @@ impl<L> Decay<L> {
         match self {
             Self::Poly { .. } => Some("poly"),
             Self::Cosine { .. } => Some("cosine"),
-            Self::Constant | Self::Step { .. } | Self::MultiStep(_) => None,
+            Self::Constant | Self::Step { .. } | Self::Exponential { .. } | Self::MultiStep(_) => None,
         }
     }
 }
@@ -160,6 +170,11 @@ impl Decay {
         Ok(match self {
             Self::Constant => Decay::Constant,
             Self::Step { every, factor } => Decay::Step { every: scale.steps(*every), factor: *factor },
+            Self::Exponential { every, factor, after } => Decay::Exponential {
+                every: scale.steps(*every),
+                factor: *factor,
+                after: after.map(|after| scale.steps(after)),
+            },
             Self::MultiStep(Milestones { at, rates }) => {
                 let mut kept: Vec<(Count, Positive)> = vec![];
                 for (at, rate) in at.iter().zip(rates) {
@@ -193,6 +208,10 @@ impl Decay<Count> {
         match self {
             Self::Constant => base,
             Self::Step { every, factor } => base * factor.get().powf((step / every.get()) as f64),
+            Self::Exponential { every, factor, after } => {
+                let passed = step.saturating_sub(after.map_or(0, Count::get));
+                base * factor.get().powf(passed as f64 / every.get() as f64)
+            }
             Self::MultiStep(milestones) => milestones.rate(base, step),
             Self::Poly { power } => base * (1.0 - done).powf(power.get()),
             Self::Cosine { floor } => {
@@ -233,6 +252,14 @@ mod tests {
         let step = schedule(Decay::Step { every: Count::of(10), factor: Fraction::of(0.1) });
         near(step.rate(2.0, 9, 100), 2.0);
         near(step.rate(2.0, 25, 100), 0.02);
+        let (every, factor) = (Count::of(10), Fraction::of(0.01));
+        let at_once = schedule(Decay::Exponential { every, factor, after: None });
+        near(at_once.rate(2.0, 5, 100), 0.2);
+        near(at_once.rate(2.0, 20, 100), 2e-4);
+        let later = schedule(Decay::Exponential { every, factor, after: Some(Count::of(50)) });
+        for (step, rate) in [(0, 2.0), (50, 2.0), (55, 0.2), (60, 0.02)] {
+            near(later.rate(2.0, step, 60), rate);
+        }
         near(schedule(Decay::Poly { power: Positive::of(2.0) }).rate(4.0, 50, 100), 1.0);
         let cosine = schedule(Decay::Cosine { floor: NonNegative::of(0.5) });
         near(cosine.rate(1.5, 0, 8), 1.5);

@@ -184,6 +184,9 @@ impl TrainOptions {
             Decay::Step { every, .. } if every.get() >= steps => {
                 Some(format!("`step` lowers the rate every {every} of {steps} steps: it stays as it is"))
             }
+            Decay::Exponential { after: Some(after), .. } if after.get() >= steps => Some(format!(
+                "`exponential` lowers the rate after {after} of {steps} steps: it stays as it is"
+            )),
             _ => None,
         }
     }
