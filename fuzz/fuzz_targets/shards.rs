@@ -30,7 +30,7 @@ libfuzzer_sys::fuzz_target!(
     init: start(600, made),
     |data: &[u8]| {
         let source = ShardsSource::new(file("t.tar", data), None);
-        if let Some(set) = checked(ShardSet::open(&source, Split::Train, &folder().join("cache"))) {
+        if let Some(set) = checked(ShardSet::open(&source, Split::Train, 0.0, &folder().join("cache"))) {
             for index in 0..set.len().min(PICTURES) {
                 drop((set.name(index), set.label(index)));
                 checked(set.image(index));
