@@ -81,7 +81,8 @@ type Cost = Result<Estimate, String>;
 struct Training {
     train: TrainOptions,
     images: usize,
-    loader: f64,
+    /// Images per second; None if nothing is timed.
+    loader: Option<f64>,
     network: Summary,
     /// Networks trained beside it, by name.
     beside: Vec<(&'static str, Summary)>,
@@ -95,7 +96,7 @@ pub fn check(experiment: &Experiment, options: &RunOptions) -> Result<CheckRepor
     check_points(&[SweepPoint::whole(experiment.clone())], options)
 }
 
-/// As [`check`], and estimates the cost of every stage by a short rehearsal: seconds to a minute per stage.
+/// As [`check`], and times the loader and a short rehearsal of every stage: seconds to a minute per stage.
 ///
 /// # Errors
 /// As [`check`].
@@ -194,7 +195,12 @@ fn stage_report(planned: &StageRuns, cost: Option<Cost>) -> Result<StageReport> 
         data,
         fits: fits.iter().map(|PlannedRun { fit, .. }| FitReport::of(fit)).collect(),
         notes: planned.notes(),
-        training: first.plan.train.as_ref().map(|train| training(first, train)).transpose()?,
+        training: first
+            .plan
+            .train
+            .as_ref()
+            .map(|train| training(first, train, cost.is_some()))
+            .transpose()?,
         finished: fits.iter().filter(|planned| planned.is_finished()).count(),
         cost,
     })
@@ -226,7 +232,7 @@ impl FitReport {
     }
 }
 
-fn training(fit: &StageRun, train: &TrainOptions) -> Result<Training> {
+fn training(fit: &StageRun, train: &TrainOptions, is_timed: bool) -> Result<Training> {
     let plan = fit.plan.network.as_ref().context("what is trained has a network")?;
     let network = plan.summary(fit.sets.classes(), fit.sets.first_size().unwrap_or_default())?;
     let beside = plan.beside.iter().map(|other| Ok((other.name, other.summary()?)));
@@ -234,21 +240,24 @@ fn training(fit: &StageRun, train: &TrainOptions) -> Result<Training> {
     Ok(Training {
         train: train.clone(),
         images: fit.sets.split(Split::Train).len(),
-        loader: loader_speed(fit)?,
+        loader: loader_speed(fit, is_timed)?,
         network,
         beside,
     })
 }
 
-/// Loader throughput without training, in images per second.
-fn loader_speed(fit: &StageRun) -> Result<f64> {
+/// Loader throughput without training, in images per second. A batch is read in any case: what it meets, a run would meet.
+fn loader_speed(fit: &StageRun, is_timed: bool) -> Result<Option<f64>> {
     let mut loader = fit.loader(Split::Train)?;
     loader.next_batch()?;
+    if !is_timed {
+        return Ok(None);
+    }
     let (start, mut images) = (Instant::now(), 0);
     while start.elapsed() < LOADER_TIME {
         images += loader.next_batch()?.map_or(0, |b| b.indices.len());
     }
-    Ok(images as f64 / start.elapsed().as_secs_f64())
+    Ok(Some(images as f64 / start.elapsed().as_secs_f64()))
 }
 
 impl CheckReport {
@@ -373,7 +382,10 @@ impl StageReport {
             train.iter_size,
             seen as f64 / *images as f64
         )?;
-        writeln!(f, "  loader   {loader:.0} images/s on its own")
+        match loader {
+            Some(loader) => writeln!(f, "  loader   {loader:.0} images/s on its own"),
+            None => Ok(()),
+        }
     }
 
     /// The full plan of the first fit, and the differing lines of the others.
