@@ -24,12 +24,12 @@ stages:
   pretrain:
     pretext:
       task: { colorization: {} }
-      train: { steps: 60, batch: 8, checkpoint_every: 5, optimizer: { adam: { lr: 1e-3 } } }
+      train: { steps: 30, batch: 8, checkpoint_every: 5, optimizer: { adam: { lr: 1e-3 } } }
   probe:
     linear_probe:
       backbones: { random: { init: msra }, colorization: { stage: pretrain } }
       probe: { dimensions: 100, augment: false }
-      train: { steps: 20, batch: 8, optimizer: { sgd: { lr: 0.01 } } }
+      train: { steps: 10, batch: 8, optimizer: { sgd: { lr: 0.01 } } }
 ";
 const FITS: usize = 10;
 
@@ -144,7 +144,7 @@ fn jobs_take_over_from_a_killed_one() {
     assert!(home.run("alone", &[]).output().unwrap().status.success());
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
     let mut kills = 0;
-    for round in 0..4 {
+    for round in 0..3 {
         let out = format!("killed{round}");
         let mut jobs =
             vec!["0/3", "1/3", "2/3"].into_iter().map(|shard| home.start(&out, shard)).collect::<Vec<_>>();
@@ -169,10 +169,10 @@ fn a_failed_stage_ends_the_waiting_for_it() {
     let failing = SPEC
         .replace("seeds: [0, 1]\n", "")
         .replace("sweep: { grid: { pretrain.train.optimizer.adam.lr: [1e-3, 1e-4] } }\n", "")
-        .replace("steps: 60", "steps: 6000")
+        .replace("steps: 30", "steps: 6000")
         .replace(
             "adam: { lr: 1e-3 }",
-            "adam: { lr: 1e-3 } }, schedule: { decay: { multi_step: { at: [1500], rates: [3e38] } }",
+            "adam: { lr: 1e-3 } }, schedule: { decay: { multi_step: { at: [600], rates: [3e38] } }",
         );
     let home = Home::new(&failing);
     let mut first = home.start("out", "0/2");

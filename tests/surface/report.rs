@@ -216,7 +216,8 @@ fn results_that_are_not_those_of_the_manifest_are_refused() {
     let path = dir.join("results.json");
     let whole = fs::read(&path).unwrap();
     let before = sha256(&path).unwrap();
-    for bit in 0..8 * whole.len() {
+    // Every place within a byte, in bytes all over the file.
+    for bit in (0..8 * whole.len()).step_by(11) {
         let mut bytes = whole.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
         fs::write(&path, &bytes).unwrap();
