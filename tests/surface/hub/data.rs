@@ -144,7 +144,8 @@ fn a_file_that_is_not_there_is_named() {
 #[test]
 fn a_server_that_is_not_there_is_an_error_with_advice() {
     let home = tempfile::tempdir().unwrap();
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // On an address where no other test's server takes the port meanwhile.
+    let closed = TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap();
     let (_, out) = fetch(home.path(), &format!("http://{closed}"), "data/train.parquet", &[]);
     assert!(out.contains("error=") && out.contains("HF_ENDPOINT") && out.contains("--data"), "{out}");
 }

@@ -20,7 +20,7 @@ fn at_home(mut command: Command, home: &Path, endpoint: &str) -> Command {
     for name in names.into_iter().chain(OFFLINE).chain(others) {
         command.env_remove(name);
     }
-    command.env("HF_HOME", home).env("HF_ENDPOINT", endpoint).env("NO_PROXY", "127.0.0.1");
+    command.env("HF_HOME", home).env("HF_ENDPOINT", endpoint).env("NO_PROXY", "127.0.0.1,127.0.0.2");
     command
 }
 
