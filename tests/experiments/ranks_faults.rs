@@ -146,9 +146,10 @@ fn a_rank_that_waits_for_a_file_is_named() {
     command.args(RUN).args(["--rank-timeout", "2"]).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     wait_for_checkpoint(home.path(), &mut child);
-    let pipe = home.path().join("pictures/1/5.png");
-    fs::remove_file(&pipe).unwrap();
+    // In one step: a picture that is missing for a moment would be an error.
+    let pipe = home.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    fs::rename(&pipe, home.path().join("pictures/1/5.png")).unwrap();
     let began = Instant::now();
     while child.try_wait().unwrap().is_none() {
         if began.elapsed() > Duration::from_secs(60) {
