@@ -19,7 +19,13 @@ use hueristic::{
         TrainingPass,
         optim::{Optimizer, OptimizerSpec},
     },
-    pretext::{PretextSpec, cross_channel::CrossChannel, headed::HeadedTaskSpec, split_brain::SplitBrain},
+    pretext::{
+        PretextSpec,
+        colorizer_task::{ColorizerTask, ColorizerTaskSpec},
+        cross_channel::CrossChannel,
+        headed::HeadedTaskSpec,
+        split_brain::SplitBrain,
+    },
     rng::Rng,
     train::{heap, task::Task},
 };
@@ -41,8 +47,13 @@ enum TaskName {
     Jigsaw,
     Context,
     Inpainting,
+    InpaintingAdversarial,
     Bigan,
     Simclr,
+    Dahl,
+    Iizuka,
+    Larsson,
+    Siggraph17,
 }
 
 /// One task's setting: YAML of task and network, pictures in a batch and their side.
@@ -80,6 +91,7 @@ impl TaskName {
                 448,
             ),
             Self::Inpainting => of("{ inpainting: {} }", plain, 16, 227),
+            Self::InpaintingAdversarial => of("{ inpainting: { adversarial: 0.001 } }", plain, 16, 227),
             Self::Bigan => of(
                 "{ bigan: { code: 200, side: 64 } }",
                 "{ alexnet: { leak: 0.2, batch_norm: affine, input: bgr_signed } }",
@@ -87,6 +99,10 @@ impl TaskName {
                 112,
             ),
             Self::Simclr => of("{ simclr: {} }", "{ resnet: { stem: small, input: rgb_unit } }", 32, 32),
+            Self::Dahl => of("{ dahl: {} }", "{ dahl: {} }", 4, 224),
+            Self::Iizuka => of("{ iizuka: { classification: 0 } }", "{ iizuka: {} }", 8, 224),
+            Self::Larsson => of("{ larsson: {} }", "{ larsson: {} }", 2, 352),
+            Self::Siggraph17 => of("{ siggraph17: {} }", "{ siggraph17: {} }", 4, 176),
         }
     }
 }
@@ -123,6 +139,9 @@ fn task(setting: &Setting) -> Result<Box<dyn Task>> {
     let other = |target| -> Result<Box<dyn Task>> {
         Ok(Box::new(CrossChannel::new(target, &backbone, &rng, &device)?))
     };
+    let colorizer = |spec: &dyn ColorizerTaskSpec| -> Result<Box<dyn Task>> {
+        Ok(Box::new(ColorizerTask::new(spec, (&spec.adapted(&backbone), 0), &rng, &device)?))
+    };
     match yaml(setting.task)? {
         PretextSpec::Autoencoder(spec) => other(spec.into()),
         PretextSpec::CrossChannel(spec) => other(spec.into()),
@@ -133,6 +152,10 @@ fn task(setting: &Setting) -> Result<Box<dyn Task>> {
         PretextSpec::Inpainting(spec) => headed(&spec),
         PretextSpec::Bigan(spec) => headed(&spec),
         PretextSpec::Simclr(spec) => headed(&spec),
+        PretextSpec::Dahl(spec) => colorizer(&spec),
+        PretextSpec::Iizuka(spec) => colorizer(&spec),
+        PretextSpec::Larsson(spec) => colorizer(&spec),
+        PretextSpec::Siggraph17(spec) => colorizer(&spec),
         _ => anyhow::bail!("the bench `colorizer` times this task"),
     }
 }

@@ -237,12 +237,43 @@ class Inpainting(nn.Module):
             if 0.2 <= float(mask.mean()) <= 0.3:
                 return mask
 
-    def loss(self, rgb):
-        mask, truth = self.region(), rgb.permute(0, 3, 1, 2).float() / 127.5 - 1
+    def painted(self, rgb, mask):
         features = self.encoder(rgb_unit(rgb) * (1 - mask))
         cells = torch.einsum("bci,coi->bco", features.flatten(2), self.channelwise).reshape(features.shape)
-        painted = F.interpolate(self.decoder(cells), size=(227, 227), mode="bilinear").tanh()
-        return ((painted - truth).square() * mask).sum() / (mask.sum() * 3 * len(rgb))
+        return F.interpolate(self.decoder(cells), size=(227, 227), mode="bilinear").tanh()
+
+    def loss(self, rgb):
+        mask, truth = self.region(), rgb.permute(0, 3, 1, 2).float() / 127.5 - 1
+        painted = self.painted(rgb, mask)
+        return self.distance(painted, truth, mask) + self.beside(painted, truth)
+
+    def distance(self, painted, truth, mask):
+        return ((painted - truth).square() * mask).sum() / (mask.sum() * 3 * len(truth))
+
+    def beside(self, painted, truth):
+        return 0.0
+
+
+def bce(score, target):
+    return F.binary_cross_entropy_with_logits(score, torch.full_like(score, target))
+
+
+class InpaintingAdversarial(Inpainting):
+    """Beside the squared distance a discriminator of whole pictures, updated in the same step."""
+
+    def __init__(self):
+        super().__init__()
+        widths = [3, 64, 128, 256, 512, 512]
+        layers = [nn.Sequential(nn.Conv2d(i, o, 4, 2, 1), *([nn.BatchNorm2d(o)] if i > 3 else []), nn.LeakyReLU(0.2, inplace=True))
+                  for i, o in zip(widths, widths[1:])]
+        self.judge = nn.Sequential(*layers, nn.Conv2d(512, 1, 7), nn.Flatten(0))
+
+    def beside(self, painted, truth):
+        own = bce(self.judge(truth), 1.0) + bce(self.judge(painted.detach()), 0.0)
+        self.judge.requires_grad_(False)
+        against = bce(self.judge(painted), 1.0)
+        self.judge.requires_grad_(True)
+        return own + 0.001 * against
 
 
 class Judge(nn.Module):
@@ -278,7 +309,6 @@ class Bigan(nn.Module):
         small = F.interpolate(x, size=(64, 64), mode="bilinear")
         codes, drawn = self.encoder(x.flip(1)), torch.rand(len(rgb), 200) * 2 - 1
         generated = (self.generator(self.first(drawn).reshape(-1, 512, 4, 4)) / 2).tanh()
-        bce = lambda score, target: F.binary_cross_entropy_with_logits(score, torch.full_like(score, target))
         own = bce(self.judge(small, codes.detach()), 1.0) + bce(self.judge(generated.detach(), drawn), 0.0)
         for parameter in self.judge.parameters():
             parameter.requires_grad_(False)
@@ -351,9 +381,188 @@ class Simclr(nn.Module):
         return F.cross_entropy(similar, (torch.arange(len(z)) + len(rgb)) % len(z))
 
 
+def gray_of(rgb):
+    """Luma of u8 (B, H, W, 3) from 0 to 1: (B, 1, H, W)."""
+    return (rgb.float() / 255 @ torch.tensor([0.299, 0.587, 0.114]))[:, None]
+
+
+VGG16 = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]
+
+
+def vgg_block(i, o, convs, bn):
+    return nn.ModuleList(block(i if k == 0 else o, o, 3, pad=1, bn=bn) for k in range(convs))
+
+
+def ends_of_blocks(blocks, x):
+    """The output of every layer, block by block."""
+    outputs = []
+    for number, layers in enumerate(blocks):
+        x = F.max_pool2d(x, 2) if number else x
+        outputs.append([])
+        for layer in layers:
+            x = layer(x)
+            outputs[-1].append(x)
+    return outputs
+
+
+class Dahl(nn.Module):
+    batch, side = 4, 224
+
+    def __init__(self):
+        super().__init__()
+        inputs = [3, 64, 128, 256]
+        self.blocks = nn.ModuleList(vgg_block(i, o, convs, False) for i, (o, convs) in zip(inputs, VGG16))
+        bare = lambda i, o, k: nn.Conv2d(i, o, k, padding=k // 2, bias=False)
+        self.beside = nn.ModuleList(nn.BatchNorm2d(c) for c in (3, 64, 128, 256, 512))
+        self.first = nn.Sequential(bare(512, 256, 1), nn.ReLU(inplace=True))
+        onto = lambda i, o: nn.Sequential(bare(i, o, 3), nn.BatchNorm2d(o), nn.ReLU(inplace=True))
+        self.onto = nn.ModuleList([onto(3, 3), onto(64, 3), onto(128, 64), onto(256, 128)])
+        self.uv = nn.Sequential(bare(3, 2, 3), nn.BatchNorm2d(2))
+        luma, unit = torch.tensor([0.299, 0.587, 0.114]), torch.eye(3)
+        self.to_uv = torch.stack([(unit[2] - luma) * 0.492 / (2 * 0.435912), (unit[0] - luma) * 0.877 / (2 * 0.614777)])
+        self.blurs = []
+        for radius, deviation in ((1, 0.8), (2, 1.1)):
+            line = torch.exp(-torch.arange(-radius, radius + 1.0) ** 2 / (2 * deviation ** 2))
+            line = line / line.sum()
+            self.blurs.append((line[:, None] * line).expand(2, 1, -1, -1).contiguous())
+
+    def loss(self, rgb):
+        gray = gray_of(rgb) * 255 - torch.tensor([103.939, 116.779, 123.68])[:, None, None]
+        ends = [gray] + [layers[-1] for layers in ends_of_blocks(self.blocks, gray)]
+        y = self.first(self.beside[4](ends[4]))
+        for level in (3, 2, 1, 0):
+            y = F.interpolate(y, scale_factor=2, mode="bilinear") if level else y
+            y = self.onto[level](y + self.beside[level](ends[level]))
+        truth = (rgb.float() / 255 @ self.to_uv.T + 0.5).permute(0, 3, 1, 2)
+        off = self.uv(y).sigmoid() - truth
+        total = off.square().sum()
+        for blur in self.blurs:
+            total = total + F.conv2d(off, blur, padding=blur.shape[-1] // 2, groups=2).square().sum()
+        return total / (3 * len(rgb))
+
+
+class Iizuka(nn.Module):
+    """Without the classifier; pictures have the size that the global stream sees, so that both streams share the low-level features."""
+    batch, side = 8, 224
+
+    def __init__(self):
+        super().__init__()
+        one = lambda i, o, k=3, s=1, pad=1: block(i, o, k, s, pad, affine=True)
+        low = [(64, 2), (128, 1), (128, 2), (256, 1), (256, 2), (512, 1)]
+        self.low = nn.Sequential(*(one(i, o, s=s) for i, (o, s) in zip([1] + [o for o, _ in low], low)))
+        self.whole = nn.Sequential(*(one(512, 512, s=s) for s in (2, 1, 2, 1)), one(512, 1024, 7, pad=0), one(1024, 512, 1, pad=0),
+                                   one(512, 256, 1, pad=0))
+        self.local = nn.Sequential(one(512, 512), one(512, 256))
+        twice = lambda: nn.Upsample(scale_factor=2)
+        self.color = nn.Sequential(one(512, 256, 1, pad=0), one(256, 128), twice(), one(128, 64), one(64, 64), twice(), one(64, 32),
+                                   nn.Conv2d(32, 2, 3, padding=1), twice())
+
+    def loss(self, rgb):
+        low = self.low(gray_of(rgb) - 0.4488)
+        local, vector = self.local(low), self.whole(low)
+        ab = self.color(torch.cat([local, vector.expand(-1, -1, *local.shape[2:])], 1)).sigmoid()
+        return (ab - (lab_of(rgb)[:, 1:] / 200 + 0.5)).square().sum(1).mean()
+
+
+class Larsson(nn.Module):
+    batch, side = 2, 352
+    samples, border, window, bins = 128, 96, 7, 32
+
+    def __init__(self):
+        super().__init__()
+        inputs = [1, 64, 128, 256, 512]
+        self.blocks = nn.ModuleList(vgg_block(i, o, convs, True) for i, (o, convs) in zip(inputs, VGG16))
+        self.fc6 = nn.Sequential(block(512, 4096, 7, pad=3), nn.Dropout())
+        self.fc7 = nn.Sequential(block(4096, 4096, 1), nn.Dropout())
+        columns = 1 + sum(channels * convs for channels, convs in VGG16) + 2 * 4096
+        self.column = nn.Sequential(nn.Linear(columns, 1024), nn.ReLU(inplace=True), nn.Dropout())
+        self.hue, self.chroma = nn.Linear(1024, self.bins), nn.Linear(1024, self.bins)
+
+    def looked_up(self, maps, stride, y, x):
+        """Values of maps (B, C, h, w) at pixels (B, S): (B, S, C)."""
+        height, width = maps.shape[2:]
+        place = lambda at, cells: (at / stride).clamp(max=cells - 1) * 2 / (cells - 1) - 1
+        grid = torch.stack([place(x, width), place(y, height)], -1)[:, :, None]
+        return F.grid_sample(maps, grid, align_corners=True)[..., 0].transpose(1, 2)
+
+    def targets(self, rgb, y, x):
+        """Histograms of hue and chroma of the windows around pixels, and the pixels' own chroma and value."""
+        reach = torch.arange(self.window) - self.window // 2
+        rows, columns = (y[..., None, None] + reach[:, None]), (x[..., None, None] + reach)
+        pictures = torch.arange(len(rgb))[:, None, None, None]
+        c = rgb[pictures, rows, columns].float() / 255
+        value, low = c.amax(-1), c.amin(-1)
+        chroma, (r, g, b) = value - low, c.unbind(-1)
+        safe = chroma.clamp(min=1e-8)
+        hue = torch.where(value == r, (g - b) / safe, torch.where(value == g, 2 + (b - r) / safe, 4 + (r - g) / safe)) / 6 % 1
+        share = lambda v: F.one_hot((v * self.bins).long().clamp(0, self.bins - 1), self.bins).float().mean((2, 3))
+        middle = self.window // 2
+        light = (value + low)[..., middle, middle] / 2
+        return share(hue), share(chroma), chroma[..., middle, middle], (3 * torch.minimum(light, 1 - light)).clamp(max=1)
+
+    def loss(self, rgb):
+        y, x = (torch.randint(self.border, self.side - self.border, (len(rgb), self.samples)) for _ in range(2))
+        gray = gray_of(rgb) - 0.4488
+        outputs = ends_of_blocks(self.blocks, gray)
+        last = self.fc6(F.max_pool2d(outputs[-1][-1], 2))
+        parts = [(gray, 1)] + [(maps, 2 ** number) for number, layers in enumerate(outputs) for maps in layers]
+        parts += [(last, 32), (self.fc7(last), 32)]
+        column = self.column(torch.cat([self.looked_up(maps, stride, y, x) for maps, stride in parts], 2))
+        hue, chroma, saturation, exposure = self.targets(rgb, y, x)
+        against = lambda logits, target, weight: -((target * logits.log_softmax(-1)).sum(-1) * weight).mean()
+        return 5 * against(self.hue(column), hue, saturation) + against(self.chroma(column), chroma, exposure)
+
+
+class Siggraph17(nn.Module):
+    """Regression with simulated hints; the class head learns on the side."""
+    batch, side = 4, 176
+
+    def __init__(self):
+        super().__init__()
+        conv = lambda i, o, d=1: [nn.Conv2d(i, o, 3, padding=d, dilation=d), nn.ReLU(inplace=True)]
+        several = lambda i, o, n, d=1: nn.Sequential(*conv(i, o, d), *(l for _ in range(n - 1) for l in conv(o, o, d)), nn.BatchNorm2d(o))
+        self.down = nn.ModuleList([several(4, 64, 2), several(64, 128, 2), several(128, 256, 3)])
+        self.inner = nn.Sequential(several(256, 512, 3), several(512, 512, 3, 2), several(512, 512, 3, 2), several(512, 512, 3))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(i, o, 4, 2, 1) for i, o in ((512, 256), (256, 128), (128, 128)))
+        self.short = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1) for i, o in ((256, 256), (128, 128), (64, 128)))
+        after = lambda *layers: nn.Sequential(nn.ReLU(inplace=True), *layers)
+        self.after = nn.ModuleList([after(several(256, 256, 2)), after(several(128, 128, 1)),
+                                    after(nn.Conv2d(128, 128, 3, padding=1), nn.LeakyReLU(0.2, inplace=True))])
+        self.classes, self.ab = nn.Conv2d(256, 529, 1), nn.Conv2d(128, 2, 1)
+
+    def hints(self, ab):
+        """a, b and a mask of squares near the middle, in their mean colors."""
+        given = torch.zeros(len(ab), 3, *ab.shape[2:])
+        for colors, hints in zip(ab, given):
+            while torch.rand(()) >= 0.125:
+                side = int(torch.randint(1, 10, ()))
+                room = self.side - side
+                top, left = (int((torch.randn(()) * (room + 1) / 4 + (room + 1) / 2).clamp(0, room)) for _ in range(2))
+                here = (slice(top, top + side), slice(left, left + side))
+                hints[:2, *here] = colors[:, *here].mean((1, 2), keepdim=True)
+                hints[2, *here] = 1
+        return given
+
+    def loss(self, rgb):
+        lab = lab_of(rgb)
+        ab = lab[:, 1:]
+        hints = self.hints(ab)
+        one = self.down[0](torch.cat([(lab[:, :1] - 50) / 100, hints[:, :2] / 110, hints[:, 2:]], 1))
+        two = self.down[1](one[:, :, ::2, ::2])
+        three = self.down[2](two[:, :, ::2, ::2])
+        x = self.inner(three[:, :, ::2, ::2])
+        for number, beside in enumerate((three, two, one)):
+            x = self.after[number](self.up[number](x) + self.short[number](beside))
+            eight = x if number == 0 else eight
+        steps = (labels_at(ab, 4) / 10 + 11).round().clamp(0, 22).long()
+        classes = F.cross_entropy(self.classes(eight.detach()), steps[:, 0] * 23 + steps[:, 1])
+        return classes + 10 * 2 * (self.ab(x).tanh() - ab / 110).abs().mean()
+
+
 TASKS = {
     "autoencoder": Autoencoder, "cross-channel": CrossChannel, "split-brain": SplitBrain, "rotation": Rotation, "jigsaw": Jigsaw,
-    "context": Context, "inpainting": Inpainting, "bigan": Bigan, "simclr": Simclr,
+    "context": Context, "inpainting": Inpainting, "inpainting-adversarial": InpaintingAdversarial, "bigan": Bigan, "simclr": Simclr,
+    "dahl": Dahl, "iizuka": Iizuka, "larsson": Larsson, "siggraph17": Siggraph17,
 }
 
 
