@@ -3,7 +3,7 @@
 use crate::{
     backbones::table::{Layer, Role, sizes, tap},
     data::{crop_policy::CropPolicy, source::DataSpec},
-    evaluation::monitor::{MonitorSpec, bytes},
+    evaluation::monitor::{MonitorPictures, MonitorSpec, bytes},
     key_error::KeyError,
     spec::Diagnostic,
     text::counted,
@@ -34,7 +34,7 @@ impl MonitorPlan {
     pub fn new(spec: &MonitorSpec, rows: &[Layer], stage: &DataSpec, multiple: usize) -> Result<Self> {
         let known = rows.iter().filter(|row| row.role != Role::Head).filter_map(|row| row.tap.as_deref());
         let known: Vec<&str> = known.collect();
-        let layers = spec.layers.clone().unwrap_or_else(|| default_layers(&known));
+        let layers = spec.layers.clone().unwrap_or_else(|| usual_layers(&known));
         if let Some(at) = layers.iter().position(|layer| !known.contains(&layer.as_str())) {
             let Diagnostic { message, note, .. } = Diagnostic::unknown("layer", &layers[at], &known);
             return Err(KeyError::new(["monitor", "layers", &at.to_string()], message).advice(note).into());
@@ -47,6 +47,14 @@ impl MonitorPlan {
             );
             let wrong = KeyError::new(["monitor", "knn", "neighbors"], reason).at_value();
             return Err(wrong.advice("give fewer, or a larger `pictures.bank`").into());
+        }
+        let MonitorPictures { bank, test } = spec.pictures;
+        if let Some((key, _)) =
+            [("bank", bank), ("test", test)].into_iter().find(|(_, count)| count.get() < 2)
+        {
+            let wrong =
+                KeyError::new(["monitor", "pictures", key], "one picture has no others to compare it with");
+            return Err(wrong.at_value().advice("give at least 2, better hundreds").into());
         }
         let own = spec.own_data(stage);
         let keys = own.as_ref().map_or(&["data", "crop"][..], |_| &["monitor", "data", "crop"]);
@@ -65,13 +73,15 @@ impl MonitorPlan {
     }
 }
 
-/// The usual layers, as far as they are `known`, else some of all, evenly spread, the last of them included.
-fn default_layers(known: &[&str]) -> Vec<String> {
+/// The usual layers of which most are `known` (a ResNet has a `conv1` too), else some of all, evenly spread, the last of
+/// them included.
+pub fn usual_layers(known: &[&str]) -> Vec<String> {
     let found =
         USUAL.map(|usual| usual.iter().copied().filter(|name| known.contains(name)).collect::<Vec<_>>());
     let spread =
         (1..=SPREAD).filter_map(|i| known.get((i * known.len()).div_ceil(SPREAD).checked_sub(1)?).copied());
-    let mut layers = found.into_iter().find(|found| !found.is_empty()).unwrap_or_else(|| spread.collect());
+    let most = found.into_iter().filter(|found| !found.is_empty()).max_by_key(Vec::len);
+    let mut layers = most.unwrap_or_else(|| spread.collect());
     layers.dedup();
     layers.into_iter().map(String::from).collect()
 }
@@ -91,15 +101,15 @@ impl Display for MonitorPlan {
 
 #[cfg(test)]
 mod tests {
-    use super::default_layers;
+    use super::usual_layers;
 
     #[test]
     fn usual_layers_come_first_and_others_are_spread() {
-        assert_eq!(default_layers(&["conv1", "norm1", "conv2", "pool5"]), ["conv1", "conv2"]);
-        assert_eq!(default_layers(&["maxpool", "layer1.0", "layer1", "layer2"]), ["layer1", "layer2"]);
+        assert_eq!(usual_layers(&["conv1", "norm1", "conv2", "pool5"]), ["conv1", "conv2"]);
+        assert_eq!(usual_layers(&["conv1", "maxpool", "layer1.0", "layer1", "layer2"]), ["layer1", "layer2"]);
         let many: Vec<String> = (1..14).map(|i| format!("c{i}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert_eq!(default_layers(&many), ["c3", "c6", "c8", "c11", "c13"]);
-        assert_eq!(default_layers(&["a", "b"]), ["a", "b"]);
+        assert_eq!(usual_layers(&many), ["c3", "c6", "c8", "c11", "c13"]);
+        assert_eq!(usual_layers(&["a", "b"]), ["a", "b"]);
     }
 }

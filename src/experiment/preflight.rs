@@ -187,13 +187,14 @@ struct UpstreamRun {
 
 /// A layer of the stage that the network of none of its fits has.
 fn unknown_layer(stage: &Stage, fits: &[PlannedRun]) -> Option<anyhow::Error> {
-    let layers = stage.kind().layers().filter(|_| !fits.is_empty())?.names;
+    let layers = stage.kind().layers().filter(|_| !fits.is_empty())?;
     let backbones = || fits.iter().filter_map(|planned| planned.fit.plan.network.as_ref());
     let is_known = |layer: &str| backbones().any(|network| network.backbone.knows(layer));
-    let strange = layers.into_iter().find(|layer| !is_known(layer))?;
+    let strange = layers.names.iter().find(|layer| !is_known(layer))?;
     let known: Vec<String> = backbones().flat_map(|network| network.backbone.taps()).collect();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     let Diagnostic { message, note, .. } = Diagnostic::unknown("layer", strange, &known);
+    let note = layers.advice(&known).unwrap_or(note);
     Some(anyhow!("{message}{}{note}", if note.is_empty() { "" } else { "; " }))
 }
 

@@ -244,7 +244,8 @@ fn check_task(stage: &Stage, backbone: &BackboneSpec) -> Result<(), Diagnostic> 
 
 /// Checks that each layer of the stage exists in at least one of its backbones.
 fn check_layers(name: &str, stage: &Stage, backbones: &[BackboneSpec]) -> Result<(), LocatedDiagnostic> {
-    let Some(Layers { keys, names: layers, with_head }) = stage.kind().layers() else { return Ok(()) };
+    let Some(named) = stage.kind().layers() else { return Ok(()) };
+    let Layers { keys, names: layers, with_head } = &named;
     // A weight file may bring a network of its own: preflight opens it.
     let rows = stage.kind().rows().each();
     let opens = rows.iter().any(|row| row.start.file().is_some() && row.backbone.is_none());
@@ -254,13 +255,13 @@ fn check_layers(name: &str, stage: &Stage, backbones: &[BackboneSpec]) -> Result
             .any(|backbone| backbone.knows(layer) && backbone.layer(layer) == backbone.layer(other))
     };
     let names = |backbone: &BackboneSpec| {
-        let heads = if with_head { backbone.heads() } else { vec![] };
+        let heads = if *with_head { backbone.heads() } else { vec![] };
         backbone.taps().into_iter().chain(heads).collect::<Vec<String>>()
     };
     let mut seen = HashSet::new();
     let known: Vec<String> =
         backbones.iter().flat_map(names).filter(|name| seen.insert(name.clone())).collect();
-    let roles = ROLES.into_iter().filter(|_| with_head);
+    let roles = ROLES.into_iter().filter(|_| *with_head);
     let known: Vec<&str> = known.iter().map(String::as_str).chain(roles).collect();
     let here = [&["stages", name, stage.key()][..], keys].concat();
     if layers.is_empty() {
@@ -275,7 +276,13 @@ fn check_layers(name: &str, stage: &Stage, backbones: &[BackboneSpec]) -> Result
             Some(other) if other == layer => Diagnostic::new(format!("the layer `{layer}` is given twice")),
             Some(other) => Diagnostic::new(format!("`{other}` and `{layer}` are the same layer")),
             None if known.contains(layer) || opens => continue,
-            None => Diagnostic::unknown("layer", layer, &known),
+            None => {
+                let unknown = Diagnostic::unknown("layer", layer, &known);
+                match named.advice(&known) {
+                    Some(advice) => unknown.note(advice),
+                    None => unknown,
+                }
+            }
         };
         let last = if keys.ends_with(&["frozen"]) { "through".to_string() } else { i.to_string() };
         return Err(LocatedDiagnostic::value([&here[..], &[&last]].concat(), fault));

@@ -226,6 +226,21 @@ fn options_without_effect() {
     refused("split_brain", colored, (3, "input"), &["L, and a and b, of Lab", "`input: lab`"]);
 }
 
+/// Probes read the layers of an AlexNet unless told: a ResNet's are proposed.
+#[test]
+fn layers_that_nobody_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("spec.yaml");
+    let deep =
+        GOOD.replace("alexnet: { stem: small, width: 0.1, fc: 16 }", "resnet: { stem: small, width: 0.1 }");
+    let unnamed = deep.replace("      probe: { layers: [conv1, layer1] }\n", "");
+    fs::write(&path, unnamed.replace("TASK", "rotation")).expect("it is written");
+    let message = Experiment::load(&path, &[]).expect_err("refused").to_string();
+    let advice =
+        "conv1 to conv5 are read unless told: give `probe: { layers: [layer1, layer2, layer3, layer4] }`";
+    assert!(message.contains("unknown layer `conv2`") && message.contains(advice), "{message}");
+}
+
 #[test]
 fn networks_that_cannot_be_split() {
     let alexnet = "alexnet: { stem: small, width: 0.1, fc: 16 }";
@@ -356,6 +371,8 @@ fn monitors_and_expectations() {
     let monitor = format!("      monitor: {{ knn: {{ neighbors: 30 }}, pictures: {{ bank: 20 }} }}\n{train}");
     let parts = ["30 neighbors of a bank of 20 pictures", "a larger `pictures.bank`"];
     refused("rotation", (train, &monitor), (8, "30"), &parts);
+    let alone = format!("      monitor: {{ pictures: {{ test: 1 }} }}\n{train}");
+    refused("rotation", (train, &alone), (8, "1"), &["no others to compare it with", "at least 2"]);
     let expected = (
         "      train: { steps: 1, batch: 4, optimizer: { sgd: { lr: 0.01 } } }",
         "      train: { steps: 1, batch: 4, optimizer: { sgd: { lr: 0.01 } } }\nexpected: { first: { acuracy: 0.5 } }",

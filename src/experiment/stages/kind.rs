@@ -15,7 +15,7 @@ pub(super) use crate::{
     experiment::{
         faults::{all, both},
         fit::StageRun,
-        monitor::MonitorPlan,
+        monitor::{MonitorPlan, usual_layers},
         plan::{
             DataSource, FileContent, HeadPlan, InputFile, Metrics, NetworkPlan, Outputs, PicturePlan,
             StagePlan, StageRow, Trainable, ViewPlan, WEIGHTS, required,
@@ -223,6 +223,9 @@ impl Rows<'_> {
     }
 }
 
+/// Layers that probes read unless told.
+const USUAL: &[&str] = &["conv1", "conv2", "conv3", "conv4", "conv5"];
+
 /// Layers named in a stage.
 pub struct Layers<'a> {
     /// Key path of the layers.
@@ -236,5 +239,13 @@ impl<'a> Layers<'a> {
     /// All entries of a list.
     pub fn all(keys: &'static [&'static str], names: &'a [String]) -> Option<Self> {
         Some(Self { keys, names: names.iter().map(String::as_str).collect(), with_head: false })
+    }
+
+    /// What to write where a network lacks one of those that are read unless told, which nobody may have named: others of
+    /// the `known` ones.
+    pub fn advice(&self, known: &[&str]) -> Option<String> {
+        let ([section, key], USUAL) = (self.keys, &self.names[..]) else { return None };
+        let usual = usual_layers(known).join(", ");
+        Some(format!("conv1 to conv5 are read unless told: give `{section}: {{ {key}: [{usual}] }}`"))
     }
 }
