@@ -224,6 +224,14 @@ fn options_without_effect() {
     assert!(!own.contains("deep_supervision"), "{own}");
     let colored = (alexnet, "alexnet: { stem: small, fc: 16, input: rgb_unit }");
     refused("split_brain", colored, (3, "input"), &["L, and a and b, of Lab", "`input: lab`"]);
+    refused("colorization", colored, (3, "input"), &["reads one gray channel", "`input: lightness`"]);
+    let unhinted =
+        load("siggraph17", alexnet, "siggraph17: { width: 0.1, input: lab }").err().unwrap_or_default();
+    assert!(unhinted.contains("spec.yaml:3:"), "{unhinted}");
+    assert!(
+        unhinted.contains("reads lightness and hints") && unhinted.contains("`input: hints`"),
+        "{unhinted}"
+    );
 }
 
 /// Probes read the layers of an AlexNet unless told: a ResNet's are proposed.

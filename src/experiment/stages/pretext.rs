@@ -128,9 +128,13 @@ impl StageKind for PretextStage {
         }
         let of_task = |build: &Build| NetworkPlan::of_task(backbone, build, side);
         let network = match self.predicts() {
-            Predicts::Color(spec) => of_task(&spec.build()),
+            Predicts::Color(spec) => {
+                check_gray(spec, backbone)?;
+                of_task(&spec.build())
+            }
             Predicts::Colorizer(spec) => {
                 spec.check_crop(side)?;
+                check_gray(spec, backbone)?;
                 let network = NetworkPlan::of_task(&spec.adapted(backbone), &spec.build(), side);
                 let classes = HeadPlan { outputs: Outputs::Classes, fillers: None };
                 NetworkPlan {
@@ -239,6 +243,25 @@ fn check_head(spec: &dyn HeadedTaskSpec, head: &TaskHead, backbone: &BackboneSpe
     let attached = head.attach(rows).map_err(|error| error.to_string());
     let checked = attached.and_then(|rows| check_size(&rows));
     checked.map_err(|reason| KeyError::new(task.into_iter().chain(["head"]), reason).into())
+}
+
+/// Checks that a colorizer sees gray pictures, in as many channels as its task gives.
+fn check_gray(spec: &dyn ColorizerSpec, backbone: &BackboneSpec) -> Result<()> {
+    let (name, input, channels) = (backbone.name(), backbone.input(), spec.build().input_channels);
+    let (wanted, fitting) = if channels == Input::Hints.channels() {
+        ("lightness and hints", "hints")
+    } else {
+        ("one gray channel", "lightness")
+    };
+    ensure!(
+        !input.has_color() && input.channels() == channels,
+        KeyError::new(
+            ["backbone", name, "input"],
+            format!("`{}` reads {wanted}, and this network {}", spec.name(), input.describe())
+        )
+        .advice(format!("give `input: {fitting}`, or leave it out"))
+    );
+    Ok(())
 }
 
 /// Checks that the backbone can be split, and that no input is asked of it: both halves together see Lab.
