@@ -201,7 +201,8 @@ fn windowed(kind: &'static str, window: SlidingWindow) -> Operator {
 fn max_pool(row: &Layer, pool: &PoolRow) -> Result<Operator> {
     let PoolGeometry { kernel, stride, pad, ceil } = pool.geometry;
     ensure!(pool.statistic == Statistic::Max, "`{}` (average pool) is not exported", row.name);
-    let end = if ceil { pad + stride - 1 } else { pad };
+    // A window of one cell never reaches over the border.
+    let end = if ceil && kernel > 1 { pad + stride - 1 } else { pad };
     // No window begins in the padding at the end, which Caffe would drop, and runtimes accept the padding.
     ensure!(
         end < kernel,

@@ -242,6 +242,7 @@ fn onnxruntime_computes_our_features() -> Result<()> {
         ("vgg", "{ vgg: { width: 0.05 } }", true, Some(313)),
         ("vgg_affine", "{ vgg: { width: 0.05, affine: true, narrow: true } }", true, Some(2)),
         ("vgg16", "{ vgg16: { width: 0.05, fc: 16, crop: 64 } }", false, Some(10)),
+        ("siggraph17", "{ siggraph17: { width: 0.05 } }", true, Some(529)),
         ("resnet18", "{ resnet: { width: 0.1, input: rgb_unit } }", true, Some(10)),
         ("resnet18_absorbed", "{ resnet: { width: 0.1, stem: small } }", false, None),
         ("resnet50", "{ resnet: { depth: 50, width: 0.05 } }", true, Some(10)),
@@ -259,7 +260,7 @@ fn onnxruntime_computes_our_features() -> Result<()> {
     };
     let found: BTreeMap<String, f64> = serde_json::from_slice(&found)?;
     println!("{found:?}");
-    assert_eq!(found.len(), 15);
+    assert_eq!(found.len(), 16);
     assert!(found.values().all(|apart| *apart <= 1e-4), "{found:?}");
     Ok(())
 }
