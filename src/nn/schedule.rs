@@ -3,7 +3,7 @@
 //! Steps count from 0. The warm-up factor (step + 1) / warm-up multiplies the decayed rate until it reaches 1.
 
 use super::length::{self, Length, TrainScale};
-use crate::bounded::{Count, Fraction, NonNegative, Positive};
+use crate::bounded::{Count, NonNegative, Portion, Positive};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
@@ -44,14 +44,14 @@ pub enum Decay<L = Length> {
         /// Length between two reductions.
         every: L,
         /// Factor of a reduction.
-        factor: Fraction,
+        factor: Portion,
     },
     /// base · factor^((step − after) / every) from `after` on; base before it.
     Exponential {
         /// Length in which the rate falls by `factor`.
         every: L,
         /// Factor over that length.
-        factor: Fraction,
+        factor: Portion,
         /// Where it begins to fall; absent: at once.
         #[serde(default)]
         after: Option<L>,
@@ -249,10 +249,10 @@ mod tests {
 
     #[test]
     fn rates_by_hand() {
-        let step = schedule(Decay::Step { every: Count::of(10), factor: Fraction::of(0.1) });
+        let step = schedule(Decay::Step { every: Count::of(10), factor: Portion::of(0.1) });
         near(step.rate(2.0, 9, 100), 2.0);
         near(step.rate(2.0, 25, 100), 0.02);
-        let (every, factor) = (Count::of(10), Fraction::of(0.01));
+        let (every, factor) = (Count::of(10), Portion::of(0.01));
         let at_once = schedule(Decay::Exponential { every, factor, after: None });
         near(at_once.rate(2.0, 5, 100), 0.2);
         near(at_once.rate(2.0, 20, 100), 2e-4);

@@ -5,7 +5,7 @@
 //! pictures, so that networks read them as they read any picture.
 
 use crate::{
-    bounded::{Fraction, NonNegative},
+    bounded::{Fraction, NonNegative, Portion},
     color::jitter::{ColorChange, ColorJitter, jitter},
     data::train_crop::random_window,
     device::keep_layouts,
@@ -33,7 +33,7 @@ const BLUR: (f64, f64) = (0.1, 2.0);
 #[schemars(title = "Augmentation")]
 pub struct AugmentSpec {
     /// Smallest area of a crop, as a share of the picture.
-    pub smallest: Fraction,
+    pub smallest: Portion,
     /// Share of mirrored views.
     pub flip: Fraction,
     /// Strength s of the changes of color, which 80 % of the views undergo: factors of brightness, contrast and
@@ -48,7 +48,7 @@ pub struct AugmentSpec {
 impl Default for AugmentSpec {
     fn default() -> Self {
         Self {
-            smallest: Fraction::of(0.08),
+            smallest: Portion::of(0.08),
             flip: Fraction::of(0.5),
             color: NonNegative::of(0.5),
             gray: Fraction::of(0.2),
@@ -269,9 +269,14 @@ mod tests {
 
     #[test]
     fn without_changes_a_view_is_the_picture() {
-        let [none, all] = [0.0, 1.0].map(Fraction::of);
-        let plain =
-            AugmentSpec { smallest: all, flip: none, color: NonNegative::of(0.0), gray: none, blur: none };
+        let none = Fraction::of(0.0);
+        let plain = AugmentSpec {
+            smallest: Portion::of(1.0),
+            flip: none,
+            color: NonNegative::of(0.0),
+            gray: none,
+            blur: none,
+        };
         let square = pictures(2).narrow(2, 0, 20).unwrap().contiguous().unwrap();
         // the whole area in another shape does not fit, so that the central one of an allowed shape is taken
         let views = plain.views(&square, (1, 20), &Rng::new(1), 0).unwrap();

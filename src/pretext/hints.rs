@@ -1,7 +1,7 @@
 //! Color hints: squares of a picture whose color a user gives, and the simulation of users in training (Zhang et al. 2017,
 //! section 3.2; the constants are those of the authors' training code).
 
-use crate::bounded::{Count, Fraction};
+use crate::bounded::{Count, Portion};
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use rand::RngExt;
@@ -26,14 +26,14 @@ pub struct Hint {
 #[schemars(title = "Simulated hints")]
 pub struct HintSpec {
     /// Probability p of giving no further hint: n hints have the probability (1 − p)ⁿ·p, and their mean is 1 / p − 1.
-    pub stop: Fraction,
+    pub stop: Portion,
     /// Sides of hints are drawn evenly from 1 to this many pixels.
     pub patch: Count<4096>,
 }
 
 impl Default for HintSpec {
     fn default() -> Self {
-        Self { stop: Fraction::of(0.125), patch: Count::of(9) }
+        Self { stop: Portion::of(0.125), patch: Count::of(9) }
     }
 }
 

@@ -209,6 +209,7 @@ fn options_without_effect() {
         ("{ simclr: { side: 65 } }", "side", ["cannot be cut from pictures of 64", "smaller `side`"]),
         ("{ bigan: { side: 128 } }", "side", ["128 pixels", "larger `crop` or a smaller `side`"]),
         ("{ simclr: { temperature: 1e-30 } }", "1e-30", ["a number", "from 0.001 to 1000"]),
+        ("{ simclr: { augment: { smallest: 0 } } }", "0", ["a number", "above 0"]),
     ] {
         refused(task, SAME, (7, word), &parts);
     }
@@ -224,7 +225,7 @@ fn options_without_effect() {
     assert!(!own.contains("deep_supervision"), "{own}");
     let colored = (alexnet, "alexnet: { stem: small, fc: 16, input: rgb_unit }");
     refused("split_brain", colored, (3, "input"), &["L, and a and b, of Lab", "`input: lab`"]);
-    refused("colorization", colored, (3, "input"), &["reads one gray channel", "`input: lightness`"]);
+    refused("colorization", colored, (3, "input"), &["this network sees RGB", "`input: lightness`"]);
     let unhinted =
         load("siggraph17", alexnet, "siggraph17: { width: 0.1, input: lab }").err().unwrap_or_default();
     assert!(unhinted.contains("spec.yaml:3:"), "{unhinted}");

@@ -257,7 +257,7 @@ fn check_gray(spec: &dyn ColorizerSpec, backbone: &BackboneSpec) -> Result<()> {
         !input.has_color() && input.channels() == channels,
         KeyError::new(
             ["backbone", name, "input"],
-            format!("`{}` reads {wanted}, and this network {}", spec.name(), input.describe())
+            format!("`{}` reads {wanted}, and this network sees {}", spec.name(), input.describe())
         )
         .advice(format!("give `input: {fitting}`, or leave it out"))
     );
