@@ -26,13 +26,20 @@ note() {
 
 spent() { ps -o cputimes= -p "$1"; }
 
+# Runs a program in the background on what others leave of the processor. Linux may divide that among sessions first, and the idle
+# policy holds within one: so it gets a session of its own, which counts least.
+yielding() {
+  setsid chrt --idle 0 "$@" &
+  fuzzer=$!
+  echo 19 2> /dev/null > "/proc/$fuzzer/autogroup" || true
+}
+
 # One slice: the fuzzer is asked to stop when it has had its seconds of processor time, however long that takes.
 turn() {
   local left=$((each - $(had "$1"))) name=$1 log=$target/$1.log code=0 seconds=0 now
   local most=$((left < slice ? left : slice)) options=(-rss_limit_mb=2048 -timeout=300 -report_slow_units=10 -print_final_stats=1 -close_fd_mask=1)
   [ -f "dictionaries/$name.dict" ] && options+=(-dict="dictionaries/$name.dict")
-  chrt --idle 0 "$programs/$name" "corpus/$name" "${options[@]}" -artifact_prefix="artifacts/$name/" > "$log" 2>&1 &
-  local fuzzer=$!
+  yielding "$programs/$name" "corpus/$name" "${options[@]}" -artifact_prefix="artifacts/$name/" > "$log" 2>&1
   while now=$(spent $fuzzer) && kill -0 $fuzzer 2> /dev/null; do
     seconds=$now
     ((seconds < most)) || kill -INT $fuzzer 2> /dev/null || true
@@ -55,6 +62,7 @@ patient() {
 }
 
 hour() {
+  trap 'kill $fuzzer 2> /dev/null; exit 1' INT TERM
   mkdir -p "corpus/$1" "artifacts/$1"
   SEEDS=corpus/$1 "$programs/$1"
   while (($(had "$1") < each)); do turn "$1" || return 0; done
@@ -62,7 +70,7 @@ hour() {
 }
 
 touch hours.tsv
-export -f had note spent turn patient hour
+export -f had note spent yielding turn patient hour
 trap 'trap - INT TERM; kill 0' INT TERM
 (($#)) || set -- $(ls fuzz_targets | sed 's/\.rs$//')
 printf '%s\n' "$@" | xargs -P "${AT_ONCE:-2}" -I{} bash -O extglob -c 'hour {}'
