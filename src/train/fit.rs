@@ -8,7 +8,7 @@ use super::{
     interrupt,
     learner::Learner,
     log::Log,
-    monitor::Monitoring,
+    monitor::{Measured, Moment, Monitoring},
     progress::Pace,
     retention,
     run_dir::RunDir,
@@ -129,6 +129,8 @@ pub fn fit(
             interrupt::confirm();
         }
         if due.save || is_best || stop || state.step == total {
+            // A checkpoint knows nothing of a measurement that is not complete.
+            complete(monitoring.as_mut(), &mut state, &mut log, run)?;
             let began = Instant::now();
             save(&learner, &mut state, &mut log, run)?;
             saving.saved(began, Instant::now());
@@ -148,6 +150,7 @@ pub fn fit(
     }
     ranks.tell(&Command::Rest)?;
     if monitor(&mut learner, monitoring.as_mut(), total, epoch(train), &mut state, &mut log, run)? {
+        complete(monitoring.as_mut(), &mut state, &mut log, run)?;
         save(&learner, &mut state, &mut log, run)?;
     }
     log.finish(run, state.step, newest(&state))?;
@@ -194,7 +197,7 @@ fn validate(
 }
 
 /// Measures the representation if that is due and fits into the time for it; returns whether it did. The last measurement is
-/// made in any case.
+/// made in any case. What was begun at an earlier step is completed first.
 fn monitor(
     learner: &mut Learner,
     monitoring: Option<&mut Monitoring>,
@@ -204,11 +207,15 @@ fn monitor(
     log: &mut Log,
     run: &mut RunDir,
 ) -> Result<bool> {
-    let (Some(monitoring), Some(mut kept)) = (monitoring, state.monitor.clone()) else { return Ok(false) };
+    let Some(monitoring) = monitoring else { return Ok(false) };
     let step = state.step;
-    if !monitoring.is_due(step, total) || kept.has(step) {
-        return Ok(false);
+    let is_due = monitoring.is_due(step, total);
+    if is_due || monitoring.is_awaited() {
+        complete(Some(monitoring), state, log, run)?;
     }
+    let Some(mut kept) = state.monitor.clone().filter(|kept| is_due && !kept.has(step)) else {
+        return Ok(false);
+    };
     let budget = monitoring.budget;
     if !kept.allows(monitoring, step, total) {
         kept.left_out += 1;
@@ -220,18 +227,36 @@ fn monitor(
     let began = Instant::now();
     monitoring.prepare().with_context(at)?;
     kept.prepared(began.elapsed());
-    let began = Instant::now();
-    let mut found = learner.averaged(|task| monitoring.monitor.measure(task)).with_context(at)?;
-    for (layer, what) in kept.measured(step, began.elapsed(), std::mem::take(&mut found.collapsed)) {
+    state.monitor = Some(kept);
+    learner.averaged(|task| monitoring.begin(task, Moment { step, epoch })).with_context(at)?;
+    if monitoring.is_awaited() {
+        complete(Some(monitoring), state, log, run)?;
+    }
+    Ok(true)
+}
+
+/// Waits for the measurement that was begun, if there is one, and logs it.
+fn complete(
+    monitoring: Option<&mut Monitoring>,
+    state: &mut State,
+    log: &mut Log,
+    run: &mut RunDir,
+) -> Result<()> {
+    let Some(monitoring) = monitoring else { return Ok(()) };
+    let Some(Measured { at, waited, found }) = monitoring.complete() else { return Ok(()) };
+    let mut found = found.with_context(|| format!("monitor after step {}", at.step))?;
+    let mut kept = state.monitor.clone().unwrap_or_default();
+    for (layer, what) in kept.measured(at.step, waited, std::mem::take(&mut found.collapsed)) {
         log.warn(run, Warning::Collapsed { layer, what })?;
     }
     kept.summary.clone_from(&found.summary);
-    log.monitor(run, state, epoch, found, &kept)?;
+    log.monitor(run, state, at, found, &kept)?;
+    let budget = monitoring.budget;
     if let Some(share) = kept.share().filter(|share| *share > budget) {
         log.warn(run, Warning::MonitorOverBudget { share, budget })?;
     }
     state.monitor = Some(kept);
-    Ok(true)
+    Ok(())
 }
 
 /// Writes a checkpoint after syncing the logs, which must not lag behind it.

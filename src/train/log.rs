@@ -2,14 +2,14 @@
 //!
 //! A line of `metrics.jsonl` is `{"step":…, "epoch":…, "split":"train"|"val"|"monitor", …}`. `train` lines hold means over
 //! the steps since the previous line, `val` lines the metrics of a validation, `monitor` lines those of a representation,
-//! named `LAYER/MEASURE`. Only the [`TIMING`] fields, and which `monitor` lines a budget leaves out, depend on the machine's
-//! speed; all others are identical in every run of a spec.
+//! named `LAYER/MEASURE`. Only the [`TIMING`] fields, and which `monitor` lines a budget leaves out and where the others stand,
+//! depend on the machine's speed; all others are identical in every run of a spec.
 
 use super::{
     checkpoint::State,
     events::Events,
     log_digest::LogDigest,
-    monitor::{Measurement, MonitorState},
+    monitor::{Measurement, Moment, MonitorState},
     picture,
     progress::{Pace, Progress},
     run_dir::RunDir,
@@ -135,7 +135,7 @@ impl Log {
         if pace.rate().is_some() {
             values.extend(self.rank_shares());
         }
-        self.record(state, epoch, "train", &values)?;
+        self.record(state, Moment { step: state.step, epoch }, "train", &values)?;
         state.levels.log(&state.window);
         run.log(&self.line(state, lr).full())?;
         state.window.clear();
@@ -156,7 +156,7 @@ impl Log {
     ) -> Result<()> {
         let step = state.step;
         let values: Vec<_> = metrics.iter().map(|m| (m.name.clone(), m.value)).collect();
-        self.record(state, epoch, "val", &values)?;
+        self.record(state, Moment { step, epoch }, "val", &values)?;
         let shown: Vec<_> = values.iter().map(|(name, value)| format!("{name} {}", shown(*value))).collect();
         self.progress.set_validated(shown.first().cloned());
         let line = self.progress.head(step).part(1, "validation".to_string());
@@ -179,7 +179,7 @@ impl Log {
         &mut self,
         run: &RunDir,
         state: &mut State,
-        epoch: f64,
+        at: Moment,
         measurement: Measurement,
         cost: &MonitorState,
     ) -> Result<()> {
@@ -187,11 +187,11 @@ impl Log {
         let seconds = cost.seconds().unwrap_or_default();
         values.push((SECONDS.into(), seconds));
         values.extend(cost.share().map(|share| (SHARE.to_string(), share)));
-        self.record(state, epoch, MONITOR, &values)?;
+        self.record(state, at, MONITOR, &values)?;
         let share =
             cost.share().map_or(String::new(), |share| format!(", {:.1} % of the time", 100.0 * share));
         let spent = format!("{seconds:.1} s{share}");
-        let line = self.progress.head(state.step).part(1, "monitor".to_string());
+        let line = self.progress.head(at.step).part(1, "monitor".to_string());
         let line = line.part(2, summary).part(3, format!("({spent})"));
         self.progress.print_above_bar(state.step, &line);
         run.log(&line.full())
@@ -243,8 +243,13 @@ impl Log {
         run.log(text)
     }
 
-    fn record(&mut self, state: &mut State, epoch: f64, split: &str, values: &[(String, f64)]) -> Result<()> {
-        let step = state.step;
+    fn record(
+        &mut self,
+        state: &mut State,
+        Moment { step, epoch }: Moment,
+        split: &str,
+        values: &[(String, f64)],
+    ) -> Result<()> {
         let line = format_line(step, epoch, split, values)?;
         state.log_digest.iter_mut().for_each(|digest| digest.add(without_timing(line.as_bytes())));
         self.metrics.write_all(line.as_bytes()).with_context(|| self.write_error())?;

@@ -3,11 +3,19 @@
 //!
 //! Nothing is measured on what the training reads or changes: weights are bit-identical with and without a monitor, and
 //! with any budget. Which measurements are left out for lack of time differs between machines.
+//!
+//! A measurement has two parts: the representation is read with the weights of its step, while training waits, and its
+//! measures are computed from that on a thread of their own. Where a GPU trains, updates go on meanwhile; where the
+//! processor does, they would slow each other down, and training waits for both. What training waits for is the cost.
 
 use super::task::Task;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{
+    panic::resume_unwind,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
 
 /// Measures a task's representation.
 pub trait Monitor {
@@ -17,12 +25,21 @@ pub trait Monitor {
     /// Data that cannot be read.
     fn prepare(&mut self) -> Result<()>;
 
-    /// Measures the representation with the task's present weights, which are not changed.
+    /// Reads the representation with the task's present weights, which are not changed; returns what computes its
+    /// measures.
     ///
     /// # Errors
     /// A task that cannot be measured.
-    fn measure(&mut self, task: &dyn Task) -> Result<Measurement>;
+    fn read(&mut self, task: &dyn Task) -> Result<Measures>;
+
+    /// Whether updates go on while measures are computed.
+    fn is_beside(&self, task: &dyn Task) -> bool {
+        !task.params().device().is_cpu()
+    }
 }
+
+/// Computes the measures of a representation that was read.
+pub type Measures = Box<dyn FnOnce() -> Result<Measurement> + Send>;
 
 /// What a measurement found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,12 +62,40 @@ pub struct Monitoring {
     /// A measurement takes about as long as so many updates, as foretold before one has been made.
     updates: f64,
     is_prepared: bool,
+    begun: Option<Begun>,
+}
+
+/// A measurement whose measures are being computed.
+struct Begun {
+    at: Moment,
+    /// Time of reading it.
+    read: Duration,
+    measures: JoinHandle<Result<Measurement>>,
+    /// Whether updates go on meanwhile.
+    is_beside: bool,
+}
+
+/// A moment between two updates.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moment {
+    /// Updates before it.
+    pub step: usize,
+    /// Passes over the training pictures before it.
+    pub epoch: f64,
+}
+
+/// A measurement that is complete.
+pub struct Measured {
+    pub at: Moment,
+    /// Time that training has waited for it.
+    pub waited: Duration,
+    pub found: Result<Measurement>,
 }
 
 impl Monitoring {
     /// A monitor that measures every so many updates; nothing is foretold of its time.
     pub fn new(monitor: Box<dyn Monitor>, every: usize, budget: f64) -> Self {
-        Self { monitor, every, budget, updates: 0.0, is_prepared: false }
+        Self { monitor, every, budget, updates: 0.0, is_prepared: false, begun: None }
     }
 
     /// The same, of which a measurement is foretold to take as long as so many updates.
@@ -67,6 +112,31 @@ impl Monitoring {
             self.monitor.prepare()?;
         }
         Ok(())
+    }
+
+    /// Reads the representation and begins to compute its measures.
+    ///
+    /// # Errors
+    /// Those of [`Monitor::read`].
+    pub fn begin(&mut self, task: &dyn Task, at: Moment) -> Result<()> {
+        let began = Instant::now();
+        let measures = thread::spawn(self.monitor.read(task)?);
+        self.begun =
+            Some(Begun { at, read: began.elapsed(), measures, is_beside: self.monitor.is_beside(task) });
+        Ok(())
+    }
+
+    /// Whether a measurement was begun that training waits for, or that is complete by now.
+    pub fn is_awaited(&self) -> bool {
+        self.begun.as_ref().is_some_and(|begun| !begun.is_beside || begun.measures.is_finished())
+    }
+
+    /// The measurement that was begun, if there is one; waits until it is complete.
+    pub fn complete(&mut self) -> Option<Measured> {
+        let Begun { at, read, measures, .. } = self.begun.take()?;
+        let began = Instant::now();
+        let found = measures.join().unwrap_or_else(|panic| resume_unwind(panic));
+        Some(Measured { at, waited: read + began.elapsed(), found })
     }
 
     /// Whether a measurement is due after `step` of `total` updates.
@@ -161,8 +231,8 @@ mod tests {
         fn prepare(&mut self) -> Result<()> {
             Ok(())
         }
-        fn measure(&mut self, _: &dyn Task) -> Result<Measurement> {
-            Ok(Measurement::default())
+        fn read(&mut self, _: &dyn Task) -> Result<Measures> {
+            Ok(Box::new(|| Ok(Measurement::default())))
         }
     }
 

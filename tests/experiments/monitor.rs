@@ -317,7 +317,7 @@ fn a_network_that_collapses_in_training_is_warned_of() -> Result<()> {
 fn measured(map: fn(&Tensor) -> candle_core::Result<Tensor>) -> Result<Measurement> {
     let mut monitor = monitor(&["conv1"], 24)?;
     monitor.prepare()?;
-    monitor.measure(&Given { params: Params::new(&Device::Cpu), map })
+    monitor.read(&Given { params: Params::new(&Device::Cpu), map })?()
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use super::toy::{Quirks, SPEC, metrics, train, train_monitored};
 use hueristic::train::{
     events::Events,
-    monitor::{Measurement, Monitor, Monitoring},
+    monitor::{Measurement, Measures, Monitor, Monitoring},
     picture,
     task::{ImagePanel, Task},
 };
@@ -92,8 +92,9 @@ impl Monitor for Constant {
         Ok(())
     }
 
-    fn measure(&mut self, _: &dyn Task) -> anyhow::Result<Measurement> {
-        Ok(Measurement { values: vec![("fc1/knn".into(), 0.25)], ..Measurement::default() })
+    fn read(&mut self, _: &dyn Task) -> anyhow::Result<Measures> {
+        let values = vec![("fc1/knn".into(), 0.25)];
+        Ok(Box::new(|| Ok(Measurement { values, ..Measurement::default() })))
     }
 }
 

@@ -1,21 +1,30 @@
 //! Measurements during training change nothing, are resumed, keep to their budget, and warn of a collapse.
 
-use super::toy::{AVERAGED, Quirks, SPEC, metrics, train, train_monitored};
+use super::toy::{AVERAGED, Quirks, SPEC, Toy, metrics, train, train_monitored};
 use anyhow::{Context, Result};
 use hueristic::train::{
     checkpoint::{self, Checkpoint},
     fit::FitOutcome,
     log::measurements,
     manifest::Manifest,
-    monitor::{Measurement, Monitor, Monitoring},
+    monitor::{Measurement, Measures, Moment, Monitor, Monitoring},
     task::Task,
 };
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, thread::sleep, time::Duration};
 
 /// Measures the sum of a weight, and sees a collapse from its `collapses`-th measurement on.
 struct Sum {
     collapses: usize,
     measured: usize,
+    /// Time that it takes to compute the sum, and whether updates go on meanwhile.
+    computing: Duration,
+    is_beside: bool,
+}
+
+impl Default for Sum {
+    fn default() -> Self {
+        Self { collapses: usize::MAX, measured: 0, computing: Duration::ZERO, is_beside: false }
+    }
 }
 
 impl Monitor for Sum {
@@ -24,24 +33,28 @@ impl Monitor for Sum {
         Ok(())
     }
 
-    fn measure(&mut self, task: &dyn Task) -> Result<Measurement> {
+    fn read(&mut self, task: &dyn Task) -> Result<Measures> {
         self.measured += 1;
         let weight = task.params().get("fc1.weight").context("a weight")?;
         let sum = f64::from(weight.sum_all()?.to_scalar::<f32>()?);
         let collapsed = (self.measured >= self.collapses).then(|| ("fc1".into(), "it is flat".into()));
         let values = vec![("fc1/sum".into(), sum), ("fc1/none".into(), f64::NAN)];
-        Ok(Measurement {
-            values,
-            collapsed: collapsed.into_iter().collect(),
-            summary: format!("sum {sum:.3}"),
-        })
+        let computing = self.computing;
+        Ok(Box::new(move || {
+            sleep(computing);
+            let collapsed = collapsed.into_iter().collect();
+            Ok(Measurement { values, collapsed, summary: format!("sum {sum:.3}") })
+        }))
+    }
+
+    fn is_beside(&self, _: &dyn Task) -> bool {
+        self.is_beside
     }
 }
 
 /// After every sixth of twenty steps, of which one is said to take as long as a measurement.
 fn monitoring(budget: f64) -> Monitoring {
-    let monitor = Box::new(Sum { collapses: usize::MAX, measured: 0 });
-    Monitoring::new(monitor, 6, budget).foretold(1.0)
+    Monitoring::new(Box::new(Sum::default()), 6, budget).foretold(1.0)
 }
 
 fn sums(run: &Path) -> Vec<(usize, Option<f64>)> {
@@ -163,7 +176,7 @@ fn lines_say_what_a_measurement_cost() -> Result<()> {
 
 #[test]
 fn a_collapse_is_warned_of_at_its_second_measurement() -> Result<()> {
-    let collapsing = |collapses| Monitoring::new(Box::new(Sum { collapses, measured: 0 }), 6, f64::MAX);
+    let collapsing = |collapses| Monitoring::new(Box::new(Sum { collapses, ..Sum::default() }), 6, f64::MAX);
     for (from, warned) in [(1, true), (4, true), (5, false), (9, false)] {
         let temp = tempfile::tempdir()?;
         train_monitored(temp.path(), SPEC, Quirks::default(), collapsing(from))?;
@@ -171,6 +184,63 @@ fn a_collapse_is_warned_of_at_its_second_measurement() -> Result<()> {
         let found = warnings.iter().filter(|w| w.contains("features of fc1 have collapsed")).count();
         assert_eq!(found, usize::from(warned), "from measurement {from} of 5: {warnings:?}");
         assert!(!warned || warnings.iter().any(|w| w.contains("it is flat. Lower the learning rate")));
+    }
+    Ok(())
+}
+
+/// Measured every sixth of twenty steps, each time for so long, beside the updates.
+fn beside(milliseconds: u64) -> Monitoring {
+    let computing = Duration::from_millis(milliseconds);
+    Monitoring::new(Box::new(Sum { computing, is_beside: true, ..Sum::default() }), 6, f64::MAX)
+}
+
+/// What is computed beside the updates is of the weights at its own step, and reaches the log, however the run ends.
+#[test]
+fn measures_beside_the_updates_are_the_same() -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    let straight = temp.path().join("straight");
+    train_monitored(&straight, SPEC, Quirks::default(), monitoring(f64::MAX))?;
+    let epochs = |run: &Path| -> Vec<_> {
+        let lines = metrics(run).into_iter().filter(|line| line["split"] == "monitor");
+        lines.map(|line| line["epoch"].clone()).collect()
+    };
+    for milliseconds in [0, 1, 30] {
+        for stopped in [None, Some(7), Some(13), Some(20)] {
+            let run = temp.path().join(format!("{milliseconds} {stopped:?}"));
+            if let Some(step) = stopped {
+                let fail = Quirks { fail: Some(2 * step), ..Quirks::default() };
+                assert!(train_monitored(&run, SPEC, fail, beside(milliseconds)).is_err());
+            }
+            train_monitored(&run, SPEC, Quirks::default(), beside(milliseconds))?;
+            assert_eq!(sums(&run), sums(&straight), "{milliseconds} ms, stopped in {stopped:?}");
+            assert_eq!(epochs(&run), epochs(&straight));
+            assert_eq!(tensors(&run), tensors(&straight));
+            let warnings = Manifest::read(&run)?.context("a manifest")?.warnings;
+            assert!(!warnings.iter().any(|warning| warning.contains("metrics.jsonl")), "{warnings:?}");
+        }
+    }
+    Ok(())
+}
+
+/// The cost is what training waited for.
+#[test]
+fn what_is_computed_beside_the_updates_costs_nothing() -> Result<()> {
+    let task = Toy::new(Quirks::default())?;
+    let computing = Duration::from_millis(300);
+    for is_beside in [true, false] {
+        let sum = Sum { computing, is_beside, ..Sum::default() };
+        let mut monitoring = Monitoring::new(Box::new(sum), 6, f64::MAX);
+        assert!(!monitoring.is_awaited() && monitoring.complete().is_none());
+        let at = Moment { step: 6, epoch: 0.5 };
+        monitoring.begin(&task, at)?;
+        assert_eq!(monitoring.is_awaited(), !is_beside, "training goes on");
+        while !monitoring.is_awaited() {
+            sleep(Duration::from_millis(1));
+        }
+        let measured = monitoring.complete().context("a measurement")?;
+        assert_eq!((measured.at, measured.found?.values.len()), (at, 2));
+        assert_eq!(measured.waited < computing, is_beside, "{:?}", measured.waited);
+        assert!(monitoring.complete().is_none());
     }
     Ok(())
 }

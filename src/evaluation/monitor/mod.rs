@@ -23,13 +23,14 @@ use crate::{
     },
     progress::Progress,
     train::{
-        monitor::{Measurement, Monitor},
+        monitor::{Measurement, Measures, Monitor},
         task::Task,
     },
 };
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 use pictures::{Pictures, PicturesInMemory};
+use std::sync::Arc;
 
 /// Names of the measures of a layer: the first two need labels.
 pub const MEASURES: [&str; 6] = ["knn", "probe", "rankme", "std", "alignment", "uniformity"];
@@ -44,7 +45,7 @@ pub struct RepresentationMonitor {
     spec: MonitorSpec,
     layers: Vec<String>,
     sets: MonitorSets,
-    pictures: Option<Pictures>,
+    pictures: Option<Arc<Pictures>>,
 }
 
 impl RepresentationMonitor {
@@ -81,37 +82,48 @@ impl RepresentationMonitor {
 
 impl Monitor for RepresentationMonitor {
     fn prepare(&mut self) -> Result<()> {
-        self.pictures = Some(self.sets.read()?);
+        self.pictures = Some(Arc::new(self.sets.read()?));
         Ok(())
     }
 
-    fn measure(&mut self, task: &dyn Task) -> Result<Measurement> {
-        let pictures = self.pictures.as_ref().context("the monitor has no pictures: it was not prepared")?;
+    fn read(&mut self, task: &dyn Task) -> Result<Measures> {
+        let pictures = self.pictures.clone().context("the monitor has no pictures: it was not prepared")?;
         let [bank, test, one, other] =
             [&pictures.bank, &pictures.test, &pictures.views[0], &pictures.views[1]]
                 .map(|pictures| self.features(task, pictures));
-        let (bank, test, one, other) = (bank?, test?, one?, other?);
-        let mut measurement = Measurement::default();
-        let mut best: Option<(f64, String)> = None;
-        let layers = bank.into_iter().zip(test).zip(one).zip(other).zip(&self.layers);
-        for ((((bank, test), one), other), layer) in layers {
-            let found = match (bank, test, one, other) {
-                (Some(bank), Some(test), Some(one), Some(other)) => {
-                    let of_layer = LayerFeatures { bank, test, views: [one, other] };
-                    of_layer.measure(&self.spec, pictures)?
-                }
-                _ => LayerValues::not_finite(pictures.classes.is_some()),
-            };
-            measurement.collapsed.extend(found.collapse().map(|what| (layer.clone(), what)));
-            let score = found.score();
-            if best.as_ref().is_none_or(|(most, _)| score > *most || most.is_nan()) {
-                best = Some((score, format!("{layer} {}", found.summary())));
-            }
-            measurement.values.extend(found.named(layer));
-        }
-        measurement.summary = best.map_or(String::new(), |(_, summary)| summary);
-        Ok(measurement)
+        let layers = bank?.into_iter().zip(test?).zip(one?).zip(other?).zip(self.layers.clone());
+        let layers: Vec<_> = layers
+            .map(|((((bank, test), one), other), layer)| {
+                (layer, LayerFeatures::new([bank, test, one, other]))
+            })
+            .collect();
+        let spec = self.spec.clone();
+        Ok(Box::new(move || measurement(&layers, &spec, &pictures)))
     }
+}
+
+/// Measures named layers; without features where those are not finite.
+fn measurement(
+    layers: &[(String, Option<LayerFeatures>)],
+    spec: &MonitorSpec,
+    pictures: &Pictures,
+) -> Result<Measurement> {
+    let mut measurement = Measurement::default();
+    let mut best: Option<(f64, String)> = None;
+    for (layer, features) in layers {
+        let found = match features {
+            Some(features) => features.measure(spec, pictures)?,
+            None => LayerValues::not_finite(pictures.classes.is_some()),
+        };
+        measurement.collapsed.extend(found.collapse().map(|what| (layer.clone(), what)));
+        let score = found.score();
+        if best.as_ref().is_none_or(|(most, _)| score > *most || most.is_nan()) {
+            best = Some((score, format!("{layer} {}", found.summary())));
+        }
+        measurement.values.extend(found.named(layer));
+    }
+    measurement.summary = best.map_or(String::new(), |(_, summary)| summary);
+    Ok(measurement)
 }
 
 /// Features of one layer.
@@ -122,6 +134,12 @@ struct LayerFeatures {
 }
 
 impl LayerFeatures {
+    /// Features of the bank, the test, and two views of the test; None unless all are finite.
+    fn new(features: [Option<Features>; 4]) -> Option<Self> {
+        let [Some(bank), Some(test), Some(one), Some(other)] = features else { return None };
+        Some(Self { bank, test, views: [one, other] })
+    }
+
     fn measure(&self, spec: &MonitorSpec, pictures: &Pictures) -> Result<LayerValues> {
         let width = self.bank.width();
         let [bank, one, other] =
