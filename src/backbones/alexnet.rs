@@ -27,6 +27,8 @@ use serde::{Deserialize, Serialize};
 /// Taps of the full network without response normalization, in order.
 pub const TAPS: [&str; 11] =
     ["conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5", "fc6", "fc7", "fc8"];
+/// Its convolutions, which probes read unless told.
+pub const CONVOLUTIONS: [&str; 5] = ["conv1", "conv2", "conv3", "conv4", "conv5"];
 
 /// The first and the sixth layer of an AlexNet, for different sizes of pictures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

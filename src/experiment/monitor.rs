@@ -1,7 +1,10 @@
 //! Measurements of a representation during training, as planned and at run time.
 
 use crate::{
-    backbones::table::{Layer, Role, sizes, tap},
+    backbones::{
+        alexnet::CONVOLUTIONS,
+        table::{Layer, Role, sizes, tap},
+    },
     data::{crop_policy::CropPolicy, source::DataSpec},
     evaluation::monitor::{MonitorPictures, MonitorSpec, bytes},
     key_error::KeyError,
@@ -12,8 +15,7 @@ use anyhow::Result;
 use std::fmt::{self, Display, Formatter};
 
 /// Layers that linear probes and the stages of a ResNet are known by.
-const USUAL: [&[&str]; 2] =
-    [&["conv1", "conv2", "conv3", "conv4", "conv5"], &["layer1", "layer2", "layer3", "layer4"]];
+const USUAL: [&[&str]; 2] = [&CONVOLUTIONS, &["layer1", "layer2", "layer3", "layer4"]];
 /// Number of layers that are read where none of these are there.
 const SPREAD: usize = 5;
 

@@ -5,7 +5,7 @@
 
 use super::downsample::{Protocol, downsample};
 use crate::{
-    backbones::network::Network,
+    backbones::{alexnet::CONVOLUTIONS, network::Network},
     bounded::{Count, Pixels},
     data::{
         Batch,
@@ -43,7 +43,7 @@ pub struct FeatureSpec {
 impl Default for FeatureSpec {
     fn default() -> Self {
         Self {
-            layers: (1..=5).map(|i| format!("conv{i}")).collect(),
+            layers: CONVOLUTIONS.map(String::from).to_vec(),
             protocol: Protocol::Avgpool,
             dimensions: Count::of(9600),
             squash: Some(Count::of(256)),

@@ -7,7 +7,7 @@ use super::{
     feature_cache::FeatureCache,
 };
 use crate::{
-    backbones::network::Network,
+    backbones::{alexnet::CONVOLUTIONS, network::Network},
     bounded::Count,
     data::{Batch, loader::Loader},
     metrics::{accuracy::TopK, confusion::Confusion},
@@ -50,7 +50,7 @@ pub struct LinearProbeSpec {
 impl Default for LinearProbeSpec {
     fn default() -> Self {
         Self {
-            layers: (1..=5).map(|i| format!("conv{i}")).collect(),
+            layers: CONVOLUTIONS.map(String::from).to_vec(),
             protocol: Protocol::default(),
             dimensions: Count::of(9600),
             augment: true,

@@ -4,7 +4,7 @@ use super::{Architecture, Layout, RELEASED_SHARPNESS};
 use crate::{
     backbones::{
         BackboneSpec, Build, Variant,
-        alexnet::{AlexNetSpec, Stem},
+        alexnet::{AlexNetSpec, CONVOLUTIONS, Stem},
         alexnet_conventions::Preset,
         input::Input,
         resnet::{self, Depth, ResNetSpec},
@@ -146,7 +146,7 @@ fn resnet(tensors: &Named) -> Option<ResNetSpec> {
 
 /// torchvision's AlexNet with any channel counts.
 fn one_tower(tensors: &Named) -> Option<AlexNetSpec> {
-    let counts = ["conv1", "conv2", "conv3", "conv4", "conv5"].map(|conv| outputs(tensors, conv));
+    let counts = CONVOLUTIONS.map(|conv| outputs(tensors, conv));
     let mut channels = [Count::of(1); 5];
     for (channels, count) in channels.iter_mut().zip(counts) {
         *channels = Count::try_from(count? as f64).ok()?;

@@ -1,7 +1,7 @@
 //! The interface of stage kinds: their top-level inputs, fits, layers, plan and run. Also re-exports the imports
 //! shared by all kinds.
 
-use crate::experiment::sources::ColorizationMethodSpec;
+use crate::{backbones::alexnet::CONVOLUTIONS, experiment::sources::ColorizationMethodSpec};
 pub(super) use crate::{
     backbones::{BackboneSpec, Variant, vgg::VggSpec},
     data::{
@@ -223,9 +223,6 @@ impl Rows<'_> {
     }
 }
 
-/// Layers that probes read unless told.
-const USUAL: &[&str] = &["conv1", "conv2", "conv3", "conv4", "conv5"];
-
 /// Layers named in a stage.
 pub struct Layers<'a> {
     /// Key path of the layers.
@@ -244,7 +241,10 @@ impl<'a> Layers<'a> {
     /// What to write where a network lacks one of those that are read unless told, which nobody may have named: others of
     /// the `known` ones.
     pub fn advice(&self, known: &[&str]) -> Option<String> {
-        let ([section, key], USUAL) = (self.keys, &self.names[..]) else { return None };
+        let [section, key] = self.keys else { return None };
+        if self.names != CONVOLUTIONS {
+            return None;
+        }
         let usual = usual_layers(known).join(", ");
         Some(format!("conv1 to conv5 are read unless told: give `{section}: {{ {key}: [{usual}] }}`"))
     }
