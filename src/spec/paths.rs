@@ -116,9 +116,12 @@ fn expand(text: &str) -> Result<String, Diagnostic> {
 /// Expands `~` in a command-line path. Shells do not expand it in quotes, and most do not after `--out=`.
 ///
 /// # Errors
-/// No home folder.
+/// No home folder; no text, as of a variable of the shell that is not set.
 pub(crate) fn expand_home(path: OsString) -> Result<PathBuf, Diagnostic> {
     let Some(text) = path.to_str() else { return Ok(path.into()) };
+    if text.is_empty() {
+        return Err(Diagnostic::new("expected a path, got empty text"));
+    }
     tilde(text).map(|(home, rest)| PathBuf::from(home + rest))
 }
 

@@ -107,6 +107,9 @@ impl<'s> ReadContext<'s> {
     ) -> Result<String, Diagnostic> {
         let here = SourceText::default();
         let source = self.sources.get(at.layer).unwrap_or(&here);
+        if text.is_empty() {
+            return Err(Diagnostic::new("expected a path, got empty text"));
+        }
         let found = resolve(text, &source.folder)?;
         if is_name(text, &found.path) {
             return Ok(text.into());
@@ -155,7 +158,9 @@ impl<'a> Typed<'a> {
     /// Deserializes a section with the given fields. Unknown keys are recorded and skipped, so that the rest is still
     /// checked. A field that is then missing is probably the misspelled one, or one with an error, and not reported.
     fn section<'de, V: Visitor<'de>>(self, fields: &[&str], visitor: V) -> Result<V::Value, Diagnostic> {
-        let NodeContent::Map(entries) = &self.node.content else { return self.deserialize_any(visitor) };
+        let NodeContent::Map(entries) = &self.node.content else {
+            return self.deserialize_any(visitor).map_err(|fault| self.with_keys(fault, fields));
+        };
         let (known, others): (Vec<_>, Vec<_>) =
             self.context.kept(entries).into_iter().partition(|e| fields.contains(&e.key.as_str()));
         let unknown = |e: &&MapEntry| Diagnostic::unknown("field", &e.key, fields).or_at(e.key_at);
@@ -166,6 +171,17 @@ impl<'a> Typed<'a> {
             DiagnosticKind::Missing if is_partial && fault.at.is_none() => fault.kind(DiagnosticKind::Silent),
             _ => self.place(fault),
         })
+    }
+
+    /// Adds to the error of a value that stands where a section belongs which keys that has.
+    fn with_keys(self, fault: Diagnostic, fields: &[&str]) -> Diagnostic {
+        let is_own = fault.kind == DiagnosticKind::WrongType && fault.at == Some(self.node.at);
+        match fields {
+            _ if !is_own => fault,
+            [] => fault,
+            [one] => fault.note(format!("write `{{ {one}: … }}`")),
+            _ => fault.note(format!("its keys are {}", list(fields))),
+        }
     }
 
     /// The single entry of a section that selects a variant. Names in a later layer replace those of earlier ones:
@@ -374,6 +390,10 @@ impl VariantNode<'_> {
             DiagnosticKind::WrongType => {
                 let message = format!("`{}` needs a value: write `{}: …`", self.name, self.name);
                 Diagnostic::new(message).or_at(self.at)
+            }
+            DiagnosticKind::Missing => {
+                let field = fault.message.split('`').nth(1).unwrap_or("…").to_string();
+                fault.note(format!("write `{{ {}: {{ {field}: … }} }}`", self.name))
             }
             _ => fault,
         })

@@ -203,7 +203,7 @@ fn a_wrong_type() {
       --> spec.yaml:14:28
        |
     14 |         optimizer: { adam: fast }
-       |                            ^^^^
+       |                            ^^^^ its keys are `lr`, `beta1`, `beta2`, `decay`, `multipliers`
     "#);
     assert_snapshot!(changed("crop: 32", "crop:"), @r"
     error: expected a number, got nothing
@@ -316,13 +316,31 @@ fn a_missing_key() {
 }
 
 #[test]
+fn a_value_where_a_section_belongs() {
+    assert_snapshot!(changed("batch: 8", "batch: 8\n        ema: 0.99"), @r"
+    error: expected a section (`key: value` lines), got 0.99
+      --> spec.yaml:14:14
+       |
+    14 |         ema: 0.99
+       |              ^^^^ write `{ decay: … }`
+    ");
+    assert_snapshot!(changed("{ stage: pretrain }", "{ file: '' }"), @r"
+    error: expected a path, got empty text
+      --> spec.yaml:18:31
+       |
+    18 |         colorization: { file: '' }
+       |                               ^^
+    ");
+}
+
+#[test]
 fn settings_where_none_belong_and_none_where_some_do() {
     assert_snapshot!(changed("{ adam: { lr: 3e-5, decay: 1e-3 } }", "adam"), @r"
     error: missing field `lr`
       --> spec.yaml:14:20
        |
     14 |         optimizer: adam
-       |                    ^^^^ add `lr: …` to this section
+       |                    ^^^^ write `{ adam: { lr: … } }`
     ");
     assert_snapshot!(changed("{ scenes: { train: 64, val: 16 } }", "catalog"), @r"
     error: `catalog` needs a value: write `catalog: …`

@@ -62,7 +62,7 @@ fn loading_reports_what_it_did_and_converts_the_element_type() -> anyhow::Result
     assert!(!report.is_complete());
     assert_eq!(
         report.to_string(),
-        "2 tensors loaded; 1 missing in the file: fc8.bias; 1 unexpected in the file: fc9.weight; \
+        "2 tensors loaded; 1 missing in the file: fc8.bias; 1 in the file alone: fc9.weight; \
          1 of another shape: conv1.bias ([3] here, [4] in the file)"
     );
     let fc8 = params.get("fc8.weight").expect("added above");

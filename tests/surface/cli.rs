@@ -279,6 +279,8 @@ fn a_bad_override_exits_with_2_and_is_shown() {
     let (code, message) = fails(&["show", &good, "--set", "pretrain.train.steps=many"]);
     assert_eq!(code, 2);
     assert!(message.contains("--set pretrain.train.steps=many"), "{message}");
+    let (code, message) = fails(&["run", &good, "--out", ""]);
+    assert!(code == 2 && message.contains("expected a path, got empty text"), "{message}");
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl fmt::Display for LoadReport {
         write!(f, "{} loaded", counted(self.loaded.len(), "tensor"))?;
         for (what, names) in [
             ("missing in the file", &self.missing),
-            ("unexpected in the file", &self.unexpected),
+            ("in the file alone", &self.unexpected),
             ("of another shape", &self.mismatched),
         ] {
             if !names.is_empty() {
