@@ -46,9 +46,10 @@ pub fn trial(
 ) -> Result<Trial> {
     let (mut learner, mut pending) = (Learner::new(task, spec)?, DeferredScalars::default());
     let ranks = Ranks::default();
-    let (mut first, mut later, mut step) = (Durations::default(), Durations::default(), 0);
+    let [mut cold, mut first, mut later] = [const { Durations(vec![]) }; 3];
+    let mut step = 0;
     let start = Instant::now();
-    while !later.is_enough() {
+    while !later.is_enough() && step < spec.steps.get() {
         let (epoch, began) = (train.position().epoch, Instant::now());
         let lr = spec.schedule.rate(learner.optimizer.base_lr(), step, spec.steps.get());
         let key = rng.split("step").split(&step.to_string());
@@ -56,9 +57,9 @@ pub fn trial(
         let mut window = IntervalMeans::default();
         update(&mut learner, train, &context, &mut pending, &mut window)?;
         flush(&mut pending, &mut window)?;
-        let cold = step == 0 || (step < WARM_UP.0 && start.elapsed() < WARM_UP.1);
+        let is_cold = step == 0 || (step < WARM_UP.0 && start.elapsed() < WARM_UP.1);
         match epoch {
-            _ if cold => {}
+            _ if is_cold => cold.add(began.elapsed()),
             0 => first.add(began.elapsed()),
             _ => later.add(began.elapsed()),
         }
@@ -71,8 +72,8 @@ pub fn trial(
     val.rewind();
     learner.averaged(|task| task.evaluate(val))?;
     Ok(Trial {
-        first: first.median().or(later.median()).unwrap_or_default(),
-        later: later.median().or(first.median()).unwrap_or_default(),
+        first: first.median().or(later.median()).or(cold.median()).unwrap_or_default(),
+        later: later.median().or(first.median()).or(cold.median()).unwrap_or_default(),
         validation: began.elapsed().as_secs_f64() / pictures as f64,
         cached_bytes: learner.task.cached_bytes(),
     })

@@ -160,8 +160,9 @@ impl fmt::Display for Warning {
                 write!(
                     f,
                     " for {} of the time: some are left out, first that after step {step}, and the last is made; raise \
-                     monitor.budget or monitor.every, or lower monitor.pictures",
-                    percent(*budget)
+                     monitor.every{}, or lower monitor.pictures",
+                    percent(*budget),
+                    if *budget < 1.0 { " or monitor.budget" } else { "" }
                 )
             }
             Self::MonitorOverBudget { share, budget } => write!(

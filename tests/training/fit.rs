@@ -5,7 +5,10 @@ use hueristic::{
     data::loader::Pass,
     nn::{TrainingPass, optim::Optimizer},
     rng::Rng,
-    train::{checkpoint::Checkpoint, fit::FitOutcome, manifest::Manifest, run_dir::RunDir, task::Task},
+    train::{
+        checkpoint::Checkpoint, fit::FitOutcome, manifest::Manifest, run_dir::RunDir, task::Task,
+        trial::trial,
+    },
 };
 use serde_json::Value;
 use std::fs;
@@ -19,6 +22,20 @@ fn the_toy_learns() {
     let FitOutcome::Finished(after) = train(temp.path(), &long, Quirks::default()).unwrap() else { panic!() };
     assert!(after[0].value < 0.2 * before[0].value, "{before:?} → {after:?}");
     assert!(RunDir::finished(temp.path()).unwrap().is_some());
+}
+
+/// A rehearsal takes no step that the run would not: what breaks in the fourth of three is not seen.
+#[test]
+fn a_rehearsal_is_no_longer_than_the_run() {
+    let spec = spec(&SPEC.replace("steps: 20", "steps: 3"));
+    for (step, fails) in [(3, true), (4, false)] {
+        let mut toy = Toy::new(Quirks { fail: Some(2 * step), ..Quirks::default() }).unwrap();
+        let mut train = loader(11, spec.batch.get(), Pass::Train, &Rng::new(0));
+        let mut val = loader(5, 2, Pass::Once, &Rng::new(0));
+        let found = trial(&mut toy, &mut train, &mut val, &spec, &Rng::new(0));
+        assert_eq!(found.is_err(), fails, "{found:?}");
+        assert!(found.is_err() || found.unwrap().first > 0.0, "a time, of warm-up alone");
+    }
 }
 
 #[test]
