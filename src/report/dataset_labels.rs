@@ -6,7 +6,7 @@ use crate::{
     data::{
         annotated_source::AnnotatedSource,
         dataset_label::{above, of_path},
-        source::SourceSpec,
+        source::{SourceSpec, Split},
     },
     train::{manifest::Manifest, run_dir::RunDir},
     yaml,
@@ -95,6 +95,20 @@ impl Source {
     }
 }
 
+/// Labels whose runs were not all measured on the same validation pictures, as far as manifests tell.
+pub(super) fn differing_pictures(found: &Collected) -> Vec<&str> {
+    let probes = found.probes.iter().map(|result| (&result.dataset, &result.from));
+    let colors = found.colors.iter().map(|result| (&result.dataset, &result.from));
+    let transfers = found.transfers.iter().map(|result| (&result.dataset, &result.from));
+    let mut pictures: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for (label, from) in probes.chain(colors).chain(transfers) {
+        let data = Manifest::read(from).ok().flatten().map(|manifest| manifest.about.data);
+        let val = data.and_then(|mut data| data.remove(Split::Val.name()));
+        pictures.entry(label).or_default().extend(val);
+    }
+    pictures.into_iter().filter(|(_, fingerprints)| fingerprints.len() > 1).map(|(label, _)| label).collect()
+}
+
 /// Names the data sets of all results by labels.
 pub(super) fn label_datasets(found: &mut Collected) {
     let mut results: Vec<(&mut String, &PathBuf, Use)> = vec![];
@@ -177,6 +191,10 @@ fn last(path: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        report::{kind::ResultKind, results::ProbeResult},
+        train::manifest::RunInfo,
+    };
 
     fn set(label: &str, path: &str) -> NamedSet {
         let above = above(Path::new(path));
@@ -202,6 +220,30 @@ mod tests {
         );
         let bare = [set("photos", "photos/train"), set("photos", "photos/val")];
         assert_eq!(bare[1].distinguished(&bare), "photos (2)");
+    }
+
+    #[test]
+    fn other_validation_pictures_under_one_label_are_seen() {
+        let home = tempfile::tempdir().unwrap();
+        let result = |name: &str, dataset: &str, val: Option<&str>| {
+            let from = home.path().join(name);
+            std::fs::create_dir(&from).unwrap();
+            let data = val.map(|val| ("val".to_string(), val.to_string())).into_iter().collect();
+            let about = RunInfo { data, ..RunInfo::default() };
+            Manifest { about, ..Manifest::begin() }.write(&from).unwrap();
+            let (kind, protocol) = (ResultKind::LinearProbe, String::new());
+            let (experiment, dataset) = (String::new(), dataset.into());
+            ProbeResult { kind, experiment, seed: 0, protocol, dataset, upstream: None, rows: vec![], from }
+        };
+        let probes = vec![
+            result("a", "scenes", Some("ab")),
+            result("b", "scenes", Some("cd")),
+            result("c", "photos", Some("ef")),
+            result("d", "photos", Some("ef")),
+            result("e", "photos", None),
+        ];
+        let found = Collected { probes, ..Collected::default() };
+        assert_eq!(differing_pictures(&found), ["scenes"]);
     }
 
     #[test]

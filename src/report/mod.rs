@@ -130,6 +130,12 @@ pub fn write_page_of(fits: &[ReportedRun], out: &Path) -> Result<PathBuf> {
 
 fn write(found: &mut Collected, out: &Path, published: bool) -> Result<ReportPaths> {
     dataset_labels::label_datasets(found);
+    for label in dataset_labels::differing_pictures(found) {
+        tracing::warn!(
+            "runs on {label} were measured on different validation pictures: their rows do not compare; `runs list` tells the \
+             runs apart, and `label:` in `data:` gives data sets names of their own"
+        );
+    }
     let legends = variants::name_variants(found);
     let Collected { probes, colors, transfers, monitors, .. } = found;
     fs::create_dir_all(out).with_context(|| format!("cannot create the report folder {}", out.display()))?;

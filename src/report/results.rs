@@ -128,23 +128,38 @@ pub(super) fn collect_any(dirs: &[PathBuf]) -> Result<Collected> {
 /// The results, and the stages that are not finished.
 fn find(dirs: &[PathBuf]) -> Result<(Collected, Vec<PathBuf>)> {
     let (mut found, mut visited, mut unfinished) = (Collected::default(), HashSet::new(), Vec::new());
+    let mut damaged = vec![];
     for dir in dirs {
         for stage in stages_below(dir)? {
             if !visited.insert(stage.canonicalize().unwrap_or_else(|_| stage.clone())) {
                 continue;
             }
-            match read(&stage)? {
-                Read::Probe(result) => found.probes.push(result),
-                Read::Color(result) => found.colors.push(*result),
-                Read::Transfer(result) => found.transfers.push(result),
-                Read::Monitor(result) => found.monitors.push(result),
-                Read::Supervised(result) => found.supervised.push(result),
-                Read::Unfinished => unfinished.push(stage),
-                Read::OtherKind => {}
+            match read(&stage) {
+                Ok(Read::Probe(result)) => found.probes.push(result),
+                Ok(Read::Color(result)) => found.colors.push(*result),
+                Ok(Read::Transfer(result)) => found.transfers.push(result),
+                Ok(Read::Monitor(result)) => found.monitors.push(result),
+                Ok(Read::Supervised(result)) => found.supervised.push(result),
+                Ok(Read::Unfinished) => unfinished.push(stage),
+                Ok(Read::OtherKind) => {}
+                Err(error) => damaged.push(error),
             }
         }
     }
+    refuse(damaged)?;
     Ok((found, unfinished))
+}
+
+/// Returns all errors as one, if there are any.
+fn refuse(mut damaged: Vec<anyhow::Error>) -> Result<()> {
+    match damaged.len() {
+        0 => Ok(()),
+        1 => Err(damaged.remove(0)),
+        n => {
+            let lines: Vec<String> = damaged.iter().map(|error| format!("{error:#}")).collect();
+            bail!("{n} runs are damaged, nothing is reported:\n  {}", lines.join("\n  "))
+        }
+    }
 }
 
 /// Run directories in or below `dirs`, finished or not, in the order of [`collect`], each once.

@@ -249,6 +249,10 @@ fn a_finished_stage_without_its_results_is_not_passed_over() {
     let error = format!("{:#}", collect(&[root.path().into()]).unwrap_err());
     let gone = format!("{} is missing, but manifest.json lists it: put a copy", path.display());
     assert!(error.contains(&gone) && error.contains("run the stage again"), "{error}");
+    fs::write(root.path().join("a/results.json"), "{}").unwrap();
+    let error = format!("{:#}", collect(&[root.path().into()]).unwrap_err());
+    let both = [gone.as_str(), "a/results.json was modified", "2 runs are damaged, nothing is reported:"];
+    assert!(both.iter().all(|part| error.contains(part)), "{error}");
 }
 
 #[test]
