@@ -17,7 +17,7 @@ use crate::{bounded::Part, rng::Rng, text::counted};
 use rand::RngExt;
 use sha2::{Digest, Sha256};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::OnceLock,
 };
@@ -111,6 +111,13 @@ impl Files {
         kept.sort_unstable();
         let paths = kept.iter().map(|index| self.paths[*index].clone()).collect();
         Self { paths, labels: self.labels.of(&kept), content: OnceLock::new(), ..self }
+    }
+
+    /// Number of images that [`Self::part`] holds out.
+    pub(super) fn held_out(&self, share: Part) -> usize {
+        let mut classes: BTreeMap<Option<u32>, usize> = BTreeMap::new();
+        (0..self.paths.len()).for_each(|index| *classes.entry(self.labels.get(index)).or_default() += 1);
+        classes.into_values().map(|images| held_out(images, share)).sum()
     }
 
     /// Sorted paths relative to the folder, in image order.

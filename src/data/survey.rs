@@ -141,6 +141,11 @@ impl Survey {
         self.pictures - self.looks.first().map_or(0, |look| look.faults.len())
     }
 
+    /// Number of training pictures that are held out where this share of each class is.
+    pub fn held_out(&self, share: Part) -> usize {
+        self.looks.first().map_or(0, |look| look.files.held_out(share))
+    }
+
     /// Some training pictures that can be decoded, spread over the folder: at most `most`.
     pub fn sample(&self, most: usize) -> Vec<PathBuf> {
         let Some(look) = self.looks.first() else { return vec![] };

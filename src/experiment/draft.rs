@@ -110,9 +110,15 @@ impl DraftSource<'_> {
     }
 }
 
-/// Share that is held out where there is no validation folder: fewer pictures of a large set.
-fn held_share(survey: &Survey) -> f64 {
-    if survey.pictures > 20_000 { 0.05 } else { 0.1 }
+/// Share that is held out where there is no validation folder: fewer pictures of a large set, and two of a small one without
+/// classes for a task that tells them from one another.
+fn held_share(survey: &Survey, task: &DraftTask) -> f64 {
+    let is_of_one = survey.classes.len() < 2 && ["simclr", "bigan"].contains(&task.name);
+    match survey.pictures {
+        0..20 if is_of_one => 0.2,
+        0..=20_000 => 0.1,
+        _ => 0.05,
+    }
 }
 
 /// Training and validation pictures of a draft on the built-in scenes.
@@ -169,7 +175,7 @@ impl<'a> Draft<'a> {
         );
         let folder = survey.train.display();
         let held_out =
-            options.source.is_held_out().then(|| Part::try_from(held_share(survey))).transpose()?;
+            options.source.is_held_out().then(|| Part::try_from(held_share(survey, task))).transpose()?;
         let split = survey.readable_split(held_out).filter(|_| survey.readable() >= FEWEST);
         let Some(split) = split else {
             let (pictures, bad) = (counted(survey.pictures, "picture"), survey.faults());
@@ -213,8 +219,9 @@ impl<'a> Draft<'a> {
     /// Pictures of training and validation.
     fn split(&self) -> (usize, usize) {
         let (all, own) = (self.survey.pictures, self.survey.val_pictures);
-        let is_held_out = self.options.source.is_held_out();
-        let held = if is_held_out { (all as f64 * held_share(self.survey)).round() as usize } else { 0 };
+        let share = Part::try_from(held_share(self.survey, self.task)).ok();
+        let share = share.filter(|_| self.options.source.is_held_out());
+        let held = share.map_or(0, |share| self.survey.held_out(share));
         (all - held, own + held)
     }
 
@@ -344,7 +351,7 @@ impl<'a> Draft<'a> {
                 "    # A share of each class is held out for validation; another `seed` holds out others.\n    \
                  folder: {{ train: {}, hold_out: {}, seed: {} }}",
                 scalar(train),
-                held_share(self.survey),
+                held_share(self.survey, self.task),
                 self.split.seed
             ),
         };

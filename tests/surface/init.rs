@@ -1,11 +1,13 @@
 //! `init`: the spec that it writes loads, fits its pictures, and runs.
 
+use candle_core::Device;
 use hueristic::{
-    data::survey::Survey,
+    data::{source::Locations, survey::Survey},
     experiment::{
-        Experiment,
+        Experiment, RunOptions, check,
         draft::{self, Draft, DraftOptions, DraftSource, TASK_NAMES},
     },
+    train::collective::Ranks,
 };
 use std::{
     fs,
@@ -91,6 +93,32 @@ fn the_default_draft_of_a_labeled_folder_runs() {
     assert_eq!(again.status.code(), Some(2));
     assert!(text(&again.stderr).contains("photos_colorization.yaml exists"), "{}", text(&again.stderr));
     assert_eq!(fs::read_to_string(&file).unwrap(), written, "nothing is overwritten");
+}
+
+/// Of each class a rounded share is held out, and a task that tells pictures apart needs two.
+#[test]
+fn a_draft_counts_pictures_as_the_split_does() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = |name: &str| home.path().join(name);
+    pictures(&folder("three"), &["a", "b", "c"], 16, 32);
+    pictures(&folder("loose"), &[], 10, 32);
+    for (name, task, said) in [
+        ("three", "rotation", "42 for training, 6 for validation"),
+        ("loose", "rotation", "9 for training, 1 for validation"),
+        ("loose", "simclr", "8 for training, 2 for validation"),
+    ] {
+        let survey = Survey::of(&folder(name)).unwrap();
+        let source = DraftSource::Folder { train: name, val: None };
+        let (text, experiment) = drafted(home.path(), &survey, source, task, false);
+        assert!(text.contains(said), "{text}");
+        let options = RunOptions {
+            out: folder("runs"),
+            locations: Locations::default(),
+            device: Device::Cpu,
+            ranks: Ranks::default(),
+        };
+        check(&experiment, &options).unwrap_or_else(|error| panic!("{error:#}\n{text}"));
+    }
 }
 
 #[test]
