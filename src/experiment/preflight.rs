@@ -185,17 +185,19 @@ struct UpstreamRun {
     network: Option<NetworkPlan>,
 }
 
-/// A layer of the stage that the network of none of its fits has.
-fn unknown_layer(stage: &Stage, fits: &[PlannedRun]) -> Option<anyhow::Error> {
-    let layers = stage.kind().layers().filter(|_| !fits.is_empty())?;
+/// Layers of the stage that the network of none of its fits has.
+fn unknown_layers(stage: &Stage, fits: &[PlannedRun]) -> Vec<anyhow::Error> {
+    let Some(layers) = stage.kind().layers().filter(|_| !fits.is_empty()) else { return vec![] };
     let backbones = || fits.iter().filter_map(|planned| planned.fit.plan.network.as_ref());
     let is_known = |layer: &str| backbones().any(|network| network.backbone.knows(layer));
-    let strange = layers.names.iter().find(|layer| !is_known(layer))?;
-    let known: Vec<String> = backbones().flat_map(|network| network.backbone.taps()).collect();
-    let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    let Diagnostic { message, note, .. } = Diagnostic::unknown("layer", strange, &known);
-    let note = layers.advice(&known).unwrap_or(note);
-    Some(anyhow!("{message}{}{note}", if note.is_empty() { "" } else { "; " }))
+    let taps: Vec<String> = backbones().flat_map(|network| network.backbone.taps()).collect();
+    let known: Vec<&str> = taps.iter().map(String::as_str).collect();
+    let unknown = |strange: &&str| {
+        let Diagnostic { message, note, .. } = Diagnostic::unknown("layer", strange, &known);
+        let note = layers.advice(&known).unwrap_or(note);
+        anyhow!("{message}{}{note}", if note.is_empty() { "" } else { "; " })
+    };
+    layers.names.iter().filter(|layer| !is_known(layer)).map(unknown).collect()
 }
 
 impl Preflight<'_> {
@@ -207,6 +209,10 @@ impl Preflight<'_> {
             let (mut upstream, mut runs) = (Upstream::new(), vec![]);
             for (name, stage) in stages.iter() {
                 let (fits, pending) = self.stage(name, stage, seed, &mut upstream);
+                for PlannedRun { fit, .. } in &fits {
+                    let damaged = PlannedRun::check_place(fit).err();
+                    damaged.into_iter().for_each(|error| self.faults.note(name, Some(&fit.plan.row), error));
+                }
                 if planned.is_empty() {
                     // A problem of one seed affects all seeds.
                     self.check_fits(name, &fits);
@@ -245,8 +251,8 @@ impl Preflight<'_> {
             }
         }
         // Fits that are left out may have networks of their own.
-        if let Some(error) = unknown_layer(stage, &fits).filter(|_| pending.is_empty()) {
-            self.faults.note(name, None, error);
+        if pending.is_empty() {
+            unknown_layers(stage, &fits).into_iter().for_each(|error| self.faults.note(name, None, error));
         }
         let last = fits.last().map(|PlannedRun { fit: StageRun { place, hash, plan, .. }, .. }| {
             UpstreamRun { dir: place.dir.clone(), hash: hash.clone(), network: plan.network.clone() }

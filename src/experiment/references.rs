@@ -15,7 +15,7 @@ use crate::{
         source::{DataError, SourceSpec},
     },
     hub::address::{check_path, check_repository, check_revision},
-    spec::{Diagnostic, names::NamedMap, on_backbone::OnBackbone},
+    spec::{Diagnostic, on_backbone::OnBackbone},
     weight_source,
 };
 use std::{collections::HashSet, path::Path};
@@ -24,7 +24,7 @@ impl Experiment {
     /// Checks all references, then copies the top-level data and backbone into every stage.
     ///
     /// # Errors
-    /// The first error of each stage and of each section at the top.
+    /// The first error of each section at the top; of each stage those of its inputs, rows and layers.
     pub(super) fn resolve(mut self) -> Result<Self, Vec<LocatedDiagnostic>> {
         let wrong = self.reference_errors();
         if !wrong.is_empty() {
@@ -51,13 +51,20 @@ impl Experiment {
             check_size(&["backbone"], self.backbone.as_ref()),
             check_annotated(&["annotated", "source"], self.annotated.as_ref()),
         ];
-        let stages = self.stages.iter().enumerate().map(|(index, (name, stage))| {
-            self.check_inputs(name, stage)?;
-            self.check_rows(index, name, stage)?;
-            self.check_networks(index, name, stage)?;
-            check_layers(name, stage, &self.backbones(index, stage))
-        });
-        strange.chain(top.into_iter().chain(stages).filter_map(Result::err)).collect()
+        let stages = self.stages.iter().enumerate();
+        let stages = stages.flat_map(|(index, (name, stage))| self.stage_errors(index, name, stage));
+        strange.chain(top.into_iter().filter_map(Result::err)).chain(stages).collect()
+    }
+
+    /// The errors of a stage. Its networks and layers are checked if its rows are what they should be.
+    fn stage_errors(&self, index: usize, name: &str, stage: &Stage) -> Vec<LocatedDiagnostic> {
+        let inputs = self.check_inputs(name, stage).err().into_iter();
+        let errors: Vec<_> = inputs.chain(self.row_errors(index, name, stage)).collect();
+        if !errors.is_empty() {
+            return errors;
+        }
+        let networks = self.check_networks(index, name, stage).err().into_iter();
+        networks.chain(layer_errors(name, stage, &self.backbones(index, stage))).collect()
     }
 
     /// Checks that the stage's required sections exist, in the stage or at the top level, and are valid.
@@ -124,80 +131,85 @@ impl Experiment {
         stage.backbone().or(self.backbone.as_ref())
     }
 
-    /// Checks the starting points of a stage's fits.
-    fn check_rows(&self, index: usize, name: &str, stage: &Stage) -> Result<(), LocatedDiagnostic> {
+    /// Errors of the starting points of a stage's fits.
+    fn row_errors(&self, index: usize, name: &str, stage: &Stage) -> Vec<LocatedDiagnostic> {
         let here = |keys: &[&'static str]| [&["stages", name, stage.key()][..], keys].concat();
         match stage.kind().rows() {
             Rows::One(Start::Weights(InitSpec::Stage(from))) => {
                 let path = here(&["init_from", "stage"]);
-                self.check_stage(index, &from).map_err(|fault| LocatedDiagnostic::value(path, fault))
+                let checked = self.check_stage(index, &from);
+                checked.err().into_iter().map(|fault| LocatedDiagnostic::value(path.clone(), fault)).collect()
             }
             Rows::One(start) => {
-                start.file().map_or(Ok(()), |file| check_weights(&here(&["init_from", "file"]), file))
+                let path = here(&["init_from", "file"]);
+                start.file().and_then(|file| check_weights(&path, file).err()).into_iter().collect()
+            }
+            Rows::Backbones { rows, .. } if rows.is_empty() => {
+                let fault = Diagnostic::new(format!("`{name}` needs at least one backbone"));
+                vec![LocatedDiagnostic::key(here(&["backbones"]), fault)]
             }
             Rows::Backbones { rows, .. } => {
-                self.check_backbones(index, (name, stage), &here(&["backbones"]), rows)
+                let here = here(&["backbones"]);
+                let checked = rows.iter().map(|(row, choice)| {
+                    self.check_backbone(index, (name, stage), [&here[..], &[row]].concat(), choice)
+                });
+                checked.filter_map(Result::err).collect()
             }
-            Rows::Methods(rows) if rows.is_empty() => Err(LocatedDiagnostic::key(
+            Rows::Methods(rows) if rows.is_empty() => vec![LocatedDiagnostic::key(
                 here(&["methods"]),
                 Diagnostic::new("an evaluation needs at least one method"),
-            )),
-            Rows::Methods(rows) => rows.iter().try_for_each(|(row, method)| {
-                let start = Start::Method(method.clone());
-                let file = || [&here(&["methods"])[..], &[row, "file"]].concat();
-                start.file().map_or(Ok(()), |weights| check_weights(&file(), weights))?;
-                let Some(wanted) = start.stage() else { return Ok(()) };
-                let path = || [&here(&["methods"])[..], &[row, "stage"]].concat();
-                self.check_stage(index, wanted).map_err(|fault| LocatedDiagnostic::value(path(), fault))?;
-                if self.stages.get(wanted).is_some_and(|stage| stage.kind().colorizes()) {
-                    return Ok(());
-                }
-                let fault = Diagnostic::new(format!("the stage `{wanted}` does not learn to color"));
-                Err(LocatedDiagnostic::value(
-                    path(),
-                    fault.note(
-                        "give a stage whose pretext task is colorization, or the training of a colorizer",
-                    ),
-                ))
-            }),
+            )],
+            Rows::Methods(rows) => {
+                let here = here(&["methods"]);
+                let checked = rows.iter().map(|(row, method)| {
+                    self.check_method(index, &[&here[..], &[row]].concat(), &Start::Method(method.clone()))
+                });
+                checked.filter_map(Result::err).collect()
+            }
         }
     }
 
-    fn check_backbones(
+    /// Checks the method `start`, which stands at `here`.
+    fn check_method(&self, index: usize, here: &[&str], start: &Start) -> Result<(), LocatedDiagnostic> {
+        let at = |key| [here, &[key]].concat();
+        start.file().map_or(Ok(()), |weights| check_weights(&at("file"), weights))?;
+        let Some(wanted) = start.stage() else { return Ok(()) };
+        self.check_stage(index, wanted).map_err(|fault| LocatedDiagnostic::value(at("stage"), fault))?;
+        if self.stages.get(wanted).is_some_and(|stage| stage.kind().colorizes()) {
+            return Ok(());
+        }
+        let fault = Diagnostic::new(format!("the stage `{wanted}` does not learn to color"));
+        let note = "give a stage whose pretext task is colorization, or the training of a colorizer";
+        Err(LocatedDiagnostic::value(at("stage"), fault.note(note)))
+    }
+
+    /// Checks the backbone of a row, which stands at `path`.
+    fn check_backbone(
         &self,
         index: usize,
         (name, stage): (&str, &Stage),
-        here: &[&str],
-        rows: &NamedMap<OnBackbone<InitSpec>>,
+        mut path: Vec<&str>,
+        OnBackbone { choice, backbone }: &OnBackbone<InitSpec>,
     ) -> Result<(), LocatedDiagnostic> {
-        if rows.is_empty() {
-            let fault = Diagnostic::new(format!("`{name}` needs at least one backbone"));
-            return Err(LocatedDiagnostic::key(here.iter().copied(), fault));
+        check_size(&[path.as_slice(), &["backbone"]].concat(), backbone.as_ref())?;
+        let mut source = choice;
+        while let InitSpec::Rescaled(inner) = source {
+            path.push("rescaled");
+            source = inner;
         }
-        for (row, OnBackbone { choice, backbone }) in rows.iter() {
-            let mut path = [here, &[row]].concat();
-            check_size(&[path.as_slice(), &["backbone"]].concat(), backbone.as_ref())?;
-            let mut source = choice;
-            while let InitSpec::Rescaled(inner) = source {
-                path.push("rescaled");
-                source = inner;
-            }
-            let at = |key| [&path[..], &[key]].concat();
-            if let InitSpec::File(file) = source {
-                check_weights(&at("file"), file)?;
-            }
-            match source {
-                InitSpec::Stage(wanted) => {
-                    self.check_stage(index, wanted)
-                        .map_err(|fault| LocatedDiagnostic::value(at("stage"), fault))?;
-                }
-                _ if backbone.as_ref().or(self.backbone_of(stage)).is_none() => {
-                    return Err(LocatedDiagnostic::key(path, missing("backbone", name)));
-                }
-                _ => {}
-            }
+        let at = |key| [&path[..], &[key]].concat();
+        if let InitSpec::File(file) = source {
+            check_weights(&at("file"), file)?;
         }
-        Ok(())
+        match source {
+            InitSpec::Stage(wanted) => {
+                self.check_stage(index, wanted).map_err(|fault| LocatedDiagnostic::value(at("stage"), fault))
+            }
+            _ if backbone.as_ref().or(self.backbone_of(stage)).is_none() => {
+                Err(LocatedDiagnostic::key(path, missing("backbone", name)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The backbones of a stage as far as the spec states them; weight files may state others.
@@ -208,6 +220,20 @@ impl Experiment {
         let trained = trained.filter_map(|(_, stage)| self.backbone_of(stage));
         let named = rows.iter().filter_map(|row| row.backbone.as_ref());
         self.backbone_of(stage).into_iter().chain(trained).chain(named).cloned().collect()
+    }
+
+    /// Whether stage number `one` starts from stage number `other`, by way of others too.
+    fn starts_from(&self, one: usize, other: usize) -> bool {
+        let (mut waiting, mut seen) = (vec![one], vec![]);
+        while let Some(at) = waiting.pop() {
+            let rows = self.stages.iter().nth(at).map_or(vec![], |(_, stage)| stage.kind().rows().each());
+            let named = rows.iter().filter_map(|row| row.start.stage());
+            let found = named.filter_map(|name| self.stages.iter().position(|(known, _)| known == name));
+            let new: Vec<usize> = found.filter(|at| !seen.contains(at)).collect();
+            seen.extend(&new);
+            waiting.extend(new);
+        }
+        seen.contains(&other)
     }
 
     /// Checks that stage number `index` can use the backbone of the stage `wanted`.
@@ -221,6 +247,13 @@ impl Experiment {
                 let kind = self.stages.iter().nth(at).and_then(|(_, stage)| stage.trains_none());
                 let kind = kind.unwrap_or("a stage");
                 Err(Diagnostic::new(format!("the stage `{wanted}` is {kind}: it trains no backbone")))
+            }
+            Some(at) if at == index => {
+                Err(Diagnostic::new(format!("`{wanted}` is this stage itself")).note("give an earlier one"))
+            }
+            Some(at) if self.starts_from(at, index) => {
+                let fault = format!("the stage `{wanted}` starts from this one, and cannot come before it");
+                Err(Diagnostic::new(fault).note("give another stage"))
             }
             Some(_) => Err(Diagnostic::new(format!("the stage `{wanted}` does not come before this one"))
                 .note("move it up: stages run in order")),
@@ -242,9 +275,9 @@ fn check_task(stage: &Stage, backbone: &BackboneSpec) -> Result<(), Diagnostic> 
     }
 }
 
-/// Checks that each layer of the stage exists in at least one of its backbones.
-fn check_layers(name: &str, stage: &Stage, backbones: &[BackboneSpec]) -> Result<(), LocatedDiagnostic> {
-    let Some(named) = stage.kind().layers() else { return Ok(()) };
+/// Layers of the stage that none of its backbones has, or that are given twice.
+fn layer_errors(name: &str, stage: &Stage, backbones: &[BackboneSpec]) -> Vec<LocatedDiagnostic> {
+    let Some(named) = stage.kind().layers() else { return vec![] };
     let Layers { keys, names: layers, with_head } = &named;
     // A weight file may bring a network of its own: preflight opens it.
     let rows = stage.kind().rows().each();
@@ -265,17 +298,15 @@ fn check_layers(name: &str, stage: &Stage, backbones: &[BackboneSpec]) -> Result
     let known: Vec<&str> = known.iter().map(String::as_str).chain(roles).collect();
     let here = [&["stages", name, stage.key()][..], keys].concat();
     if layers.is_empty() {
-        return Err(LocatedDiagnostic::value(
-            here,
-            Diagnostic::new(format!("`{name}` needs at least one layer")),
-        ));
+        let fault = Diagnostic::new(format!("`{name}` needs at least one layer"));
+        return vec![LocatedDiagnostic::value(here, fault)];
     }
-    for (i, layer) in layers.iter().enumerate() {
+    let error = |(i, layer): (usize, &&str)| {
         let twice = layers[..i].iter().find(|other| *other == layer || same(layer, other));
         let fault = match twice {
             Some(other) if other == layer => Diagnostic::new(format!("the layer `{layer}` is given twice")),
             Some(other) => Diagnostic::new(format!("`{other}` and `{layer}` are the same layer")),
-            None if known.contains(layer) || opens => continue,
+            None if known.contains(layer) || opens => return None,
             None => {
                 let unknown = Diagnostic::unknown("layer", layer, &known);
                 match named.advice(&known) {
@@ -285,9 +316,9 @@ fn check_layers(name: &str, stage: &Stage, backbones: &[BackboneSpec]) -> Result
             }
         };
         let last = if keys.ends_with(&["frozen"]) { "through".to_string() } else { i.to_string() };
-        return Err(LocatedDiagnostic::value([&here[..], &[&last]].concat(), fault));
-    }
-    Ok(())
+        Some(LocatedDiagnostic::value([&here[..], &[&last]].concat(), fault))
+    };
+    layers.iter().enumerate().filter_map(error).collect()
 }
 
 /// Checks that weights are not a malformed address or an unknown name.

@@ -1,6 +1,6 @@
 //! One fit in its run directory: starts, resumes, or skips it if finished.
 
-use super::{fit::StageRun, plan::WEIGHTS, stages::Stage};
+use super::{fit::StageRun, place::RunPlace, plan::WEIGHTS, stages::Stage};
 use crate::{
     atomic_write,
     report::results::RESULTS,
@@ -14,7 +14,7 @@ use crate::{
     },
     yaml,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use serde_yaml::Value;
 use std::path::{Path, PathBuf};
@@ -43,6 +43,22 @@ impl PlannedRun {
     /// Whether the fit was finished before.
     pub fn is_finished(&self) -> bool {
         RunDir::finished(&self.fit.place.dir).is_ok_and(|manifest| manifest.is_some())
+    }
+
+    /// Checks that a fit's directory can be read, and that a finished one left there what later stages read.
+    ///
+    /// # Errors
+    /// A file of that name; a damaged manifest; weights or results that were modified.
+    pub fn check_place(StageRun { place: RunPlace { dir, shared, .. }, .. }: &StageRun) -> Result<()> {
+        ensure!(
+            !dir.exists() || dir.is_dir(),
+            "{} is a file, and the run needs a folder of that name: move it away",
+            dir.display()
+        );
+        match RunDir::finished(dir)? {
+            Some(manifest) if shared.is_none() => ensure_undamaged(dir, &manifest.changed(dir)),
+            _ => Ok(()),
+        }
     }
 
     /// The same fit for another rank, on its device.
@@ -204,13 +220,19 @@ impl PlannedRun {
     }
 }
 
+/// Refuses outputs that other stages read if they are among those that have `changed`.
+fn ensure_undamaged(run: &Path, changed: &[&str]) -> Result<()> {
+    for name in [WEIGHTS, RESULTS].iter().filter(|name| changed.contains(name) && run.join(name).exists()) {
+        RunOutcome::read(run)?.map_or(Ok(()), |outcome| outcome.ensure_unchanged(run, name))?;
+    }
+    Ok(())
+}
+
 /// Verifies a finished run against its manifest. Damaged outputs that other stages read are an error, other changes a
 /// warning.
 fn verify_outputs(run: &Path, manifest: &Manifest) -> Result<()> {
     let changed = manifest.changed(run);
-    for name in [WEIGHTS, RESULTS].iter().filter(|name| changed.contains(name) && run.join(name).exists()) {
-        RunOutcome::read(run)?.map_or(Ok(()), |outcome| outcome.ensure_unchanged(run, name))?;
-    }
+    ensure_undamaged(run, &changed)?;
     if let Some(first) = changed.first() {
         tracing::warn!(
             "{}: {} output files of this finished run are modified or missing, first {first}; they are not \

@@ -84,6 +84,10 @@ impl HeadedTaskSpec for BiganSpec {
         "bigan"
     }
 
+    fn fewest_pictures(&self) -> usize {
+        2
+    }
+
     fn tap_keys(&self) -> &'static [&'static str] {
         &["tap"]
     }

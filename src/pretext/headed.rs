@@ -40,6 +40,11 @@ pub trait HeadedTaskSpec {
         Ok(vec![])
     }
 
+    /// Fewest validation pictures that it can be measured on.
+    fn fewest_pictures(&self) -> usize {
+        1
+    }
+
     /// Names of the metrics.
     fn metrics(&self) -> &'static [&'static str];
 

@@ -72,6 +72,10 @@ impl HeadedTaskSpec for SimclrSpec {
         "simclr"
     }
 
+    fn fewest_pictures(&self) -> usize {
+        2
+    }
+
     fn size_keys(&self) -> &'static [&'static str] {
         if self.side.is_some() { &["task", "simclr", "side"] } else { &["data", "crop"] }
     }

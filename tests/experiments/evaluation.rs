@@ -199,7 +199,7 @@ fn mistakes_are_found_before_anything_runs() -> Result<()> {
     };
     assert!(with("full: { stage: full }", "full: { stage: ful }").contains("did you mean `full`"));
     assert!(
-        with("init_from: { stage: full }", "init_from: { stage: l2_ft }").contains("does not come before")
+        with("init_from: { stage: full }", "init_from: { stage: l2_ft }").contains("is this stage itself")
     );
     assert!(with("gray: gray", "gray: gra").contains("did you mean `gray`"));
     assert!(with("loss: l2 } }, train: *train", "loss: l3 } }, train: *train").contains("l2"));

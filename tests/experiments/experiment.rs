@@ -188,6 +188,39 @@ fn nothing_of_a_finished_run_is_written_again() -> Result<()> {
     Ok(())
 }
 
+/// A damaged directory of a later stage, or what is no directory, costs no training before it.
+#[test]
+fn damage_is_found_before_the_first_step() -> Result<()> {
+    let home = Home::new()?;
+    home.run(&[])?;
+    let folder = |start: &str| -> Result<PathBuf> {
+        Ok(named(&home.fits()?, start)[0].0.parent().context("a folder")?.to_path_buf())
+    };
+    let [color, probe] = [folder("color-")?, folder("probe-gaussian-")?];
+    let results = fs::read(probe.join("results.json"))?;
+    fs::remove_dir_all(&color)?;
+    let refused = |parts: &[&str]| -> Result<()> {
+        for message in [home.run(&[]).err(), check(&home.load(SPEC, &[])?, &home.options()).err()] {
+            let message = format!("{:#}", message.context("it was not refused")?);
+            let parts = [&["stage `probe` cannot start: `gaussian`: "], parts].concat();
+            assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        }
+        assert!(!color.exists(), "something was trained");
+        Ok(())
+    };
+    fs::write(probe.join("results.json"), "foo")?;
+    refused(&["results.json was modified after the run"])?;
+    fs::write(probe.join("results.json"), results)?;
+    fs::write(probe.join("manifest.json"), "{")?;
+    refused(&["manifest.json", "damaged"])?;
+    fs::remove_dir_all(&probe)?;
+    fs::write(&probe, "no folder")?;
+    refused(&["is a file, and the run needs a folder of that name: move it away"])?;
+    fs::remove_file(&probe)?;
+    home.run(&[])?;
+    Ok(())
+}
+
 #[test]
 fn seeds_are_averaged() -> Result<()> {
     let home = Home::new()?;

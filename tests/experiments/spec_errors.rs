@@ -467,11 +467,31 @@ fn stages_that_refer_to_nothing() {
        |                                ^^^^^^^^ did you mean `pretrain`?
     ");
     assert_snapshot!(changed("{ stage: pretrain }", "{ stage: probe }"), @r"
-    error: the stage `probe` does not come before this one
+    error: `probe` is this stage itself
       --> spec.yaml:18:32
        |
     18 |         colorization: { stage: probe }
-       |                                ^^^^^ move it up: stages run in order
+       |                                ^^^^^ give an earlier one
+    ");
+    let pretrain = "      task: colorization\n";
+    let before = |stages: &str| {
+        let text = GOOD.replace(pretrain, &format!("{pretrain}      init_from: {{ stage: later }}\n"));
+        let later = format!("  later:\n    pretext:\n      task: rotation\n{stages}      train: *train\n");
+        refused(&format!("{text}{later}"), &[])
+    };
+    assert_snapshot!(before(""), @r"
+    error: the stage `later` does not come before this one
+      --> spec.yaml:11:27
+       |
+    11 |       init_from: { stage: later }
+       |                           ^^^^^ move it up: stages run in order
+    ");
+    assert_snapshot!(before("      init_from: { stage: pretrain }\n"), @r"
+    error: the stage `later` starts from this one, and cannot come before it
+      --> spec.yaml:11:27
+       |
+    11 |       init_from: { stage: later }
+       |                           ^^^^^ give another stage
     ");
     assert_snapshot!(changed("backbone: { alexnet: { stem: small, width: 0.25 } }\n", ""), @r"
     error: the stage `pretrain` has no `backbone`
@@ -493,6 +513,21 @@ fn stages_that_refer_to_nothing() {
     2 | stages: {}
       | ^^^^^^
     ");
+}
+
+#[test]
+fn all_rows_and_all_layers_of_a_stage() {
+    let rows = "        one: { stage: nowhere }\n        two: { stage: probe }\n        three: { stage: pretrain }\n";
+    let all = changed("        colorization: { stage: pretrain }\n", rows);
+    assert_eq!(all.matches("error: ").count(), 2, "{all}");
+    assert!(all.contains("unknown stage `nowhere`") && all.contains("`probe` is this stage itself"), "{all}");
+    let probe =
+        "      probe: { layers: [conv1, conv9, conv2, conv8, conv1] }\n      train:\n        <<: *train\n";
+    let all = changed("      train:\n        <<: *train\n", probe);
+    assert_eq!(all.matches("error: ").count(), 3, "{all}");
+    for part in ["unknown layer `conv9`", "unknown layer `conv8`", "the layer `conv1` is given twice"] {
+        assert!(all.contains(part), "{part} is not in {all}");
+    }
 }
 
 #[test]

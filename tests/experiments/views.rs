@@ -405,6 +405,12 @@ fn what_cannot_work_is_refused_before_the_first_step() -> Result<()> {
         "simclr: {} }, train: { <<: *train, batch: 1 }",
     );
     assert!(alone.contains("no others to be told from") && alone.contains("spec.yaml:"), "{alone}");
+    let single = with("val: 12, size: 64", "val: 1, size: 64");
+    for part in
+        ["stage `simclr` cannot start: `simclr` tells validation pictures", "stage `bigan`", "at least 2"]
+    {
+        assert!(single.contains(part), "{part} is not in {single}");
+    }
     let tap = with("task: { rotation: { head: {", "task: { rotation: { head: { tap: conv9,");
     assert!(tap.contains("unknown layer `conv9`"), "{tap}");
     let patch = with("context: { grid: 2", "context: { grid: 2, patch: 60");

@@ -27,6 +27,7 @@ use crate::{
         split_brain::{SplitBrain, SplitBrainSpec},
     },
     spec::Diagnostic,
+    text::counted,
     train::{task::Task as _, tensors::NamedTensors},
 };
 
@@ -176,7 +177,7 @@ impl StageKind for PretextStage {
             Predicts::Color(spec) => fit.check_prior(&spec.bins()),
             Predicts::Colorizer(_) | Predicts::Other(_) | Predicts::Halves(_) | Predicts::Headed(_) => Ok(()),
         };
-        both(prior, check_start(fit)).map(drop)
+        all([prior, check_start(fit), self.check_pictures(fit)]).map(drop)
     }
 
     fn run(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
@@ -193,6 +194,22 @@ impl StageKind for PretextStage {
 }
 
 impl PretextStage {
+    /// Checks that there are as many validation pictures as the task compares with one another.
+    fn check_pictures(&self, fit: &StageRun) -> Result<()> {
+        let (key, fewest) = match self.predicts() {
+            Predicts::Headed(spec) => (spec.key(), spec.fewest_pictures()),
+            _ => return Ok(()),
+        };
+        let pictures = fit.sets.split(Split::Val).len();
+        ensure!(
+            pictures >= fewest,
+            "`{key}` tells validation pictures from one another, and {} has {}: give at least {fewest}",
+            fit.data(),
+            counted(pictures, "validation picture")
+        );
+        Ok(())
+    }
+
     fn monitor_plan(&self, spec: &MonitorSpec, network: &NetworkPlan) -> Result<MonitorPlan> {
         let multiple = if self.predicts_pixels() { network.backbone.grid().multiple } else { 1 };
         // Of a split network the layers of the backbone that its halves form.
