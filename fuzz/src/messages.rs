@@ -21,9 +21,10 @@ fn check(message: &str) {
     }
 }
 
-/// `12 | …`, a line of a spec.
+/// `12 | …`, a line of a spec, or ` --> --set …`, an override.
 fn is_quoted(line: &str) -> bool {
-    line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with("| ")
+    let text = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
+    text.starts_with("| ") || text.starts_with("--> --set ")
 }
 
 /// What the program says itself: without what it quotes between backticks.
