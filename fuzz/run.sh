@@ -18,7 +18,7 @@ note() {
   (
     flock 9
     awk -v OFS='\t' -v target="$1" -v seconds="$2" -v inputs="$3" \
-      '$1 == target { $2 += seconds; $3 += inputs; found = 1 } { print } END { if (!found) print target, seconds, inputs }' \
+      '$1 == target { $2 += seconds; $3 += inputs; found = 1 } { print } END { if (!found) print target, seconds + 0, inputs + 0 }' \
       hours.tsv > hours.tsv.new
     mv hours.tsv.new hours.tsv
   ) 9> "$target/hours.lock"
